@@ -1,0 +1,90 @@
+"""Learned local regularization for image restoration.
+
+``locreg.load`` reads a regularizer, ``locreg.restore`` restores an image with it. Names are handed
+on lazily, so that importing locreg does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from locreg.calibration import estimate_sigma
+    from locreg.critic import Layer, PatchCritic, standard_layers
+    from locreg.errors import LocregError, UsageError
+    from locreg.objective import Objective
+    from locreg.options import (
+        AdamOptions,
+        CriticOptions,
+        DataOptions,
+        GradientDescentOptions,
+        NoiseRange,
+        TrainingOptions,
+    )
+    from locreg.recipes import train_from_folders
+    from locreg.regularizer import LocalRegularizer, load
+    from locreg.restoration import Restoration, restore
+    from locreg.solvers import Solution, Status, adam, gradient_descent
+    from locreg.weights import Weights, load_weights, save_weights
+
+from locreg.version import __version__ as __version__
+
+_HOMES = {
+    "calibration": ("estimate_sigma",),
+    "critic": ("Layer", "PatchCritic", "standard_layers"),
+    "errors": ("LocregError", "UsageError"),
+    "objective": ("Objective",),
+    "options": (
+        "AdamOptions",
+        "CriticOptions",
+        "DataOptions",
+        "GradientDescentOptions",
+        "NoiseRange",
+        "TrainingOptions",
+    ),
+    "recipes": ("train_from_folders",),
+    "regularizer": ("LocalRegularizer", "load"),
+    "restoration": ("Restoration", "restore"),
+    "solvers": ("Solution", "Status", "adam", "gradient_descent"),
+    "weights": ("Weights", "load_weights", "save_weights"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AdamOptions",
+    "CriticOptions",
+    "DataOptions",
+    "GradientDescentOptions",
+    "Layer",
+    "LocalRegularizer",
+    "LocregError",
+    "NoiseRange",
+    "Objective",
+    "PatchCritic",
+    "Restoration",
+    "Solution",
+    "Status",
+    "TrainingOptions",
+    "UsageError",
+    "Weights",
+    "adam",
+    "estimate_sigma",
+    "gradient_descent",
+    "load",
+    "load_weights",
+    "restore",
+    "save_weights",
+    "standard_layers",
+    "train_from_folders",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'locreg' has no attribute {name!r}")
+    return getattr(import_module(f"locreg.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,77 @@
+"""One image or a folder of images: what is read, what is written, and what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from locreg.errors import LocregError, UsageError
+from locreg.images import WRITABLE, check_writable, list_images
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to read and the file to write."""
+
+    source: Path
+    target: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run has written the target."""
+        return self.target.exists()
+
+
+def plan(source: Path, target: Path) -> list[Job]:
+    """What to read and write for a file or a folder; no input is ever overwritten.
+
+    A folder keeps its structure and its names; formats that cannot be written become PNG.
+
+    Raises:
+        UsageError: when input and output are the same, or one is a folder and the other is not.
+        LocregError: when the input does not exist or the output cannot be written to.
+    """
+    if source.is_dir():
+        if target.resolve() == source.resolve():
+            raise UsageError(f"{target} is the folder of the inputs: give another folder.")
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"{source} is a folder, so {target} must be a folder too.")
+        inside = target.resolve()
+        files = [f for f in list_images(source) if inside not in f.resolve().parents]
+        if not files:
+            raise LocregError(f"{source} holds no images outside {target}.")
+        jobs = [Job(file, _writable_name(target / file.relative_to(source))) for file in files]
+        _refuse_collisions(jobs)
+        _make_folders({job.target.parent for job in jobs})
+        return jobs
+    if not source.exists():
+        raise LocregError(f"{source} does not exist.")
+    if target.is_dir():
+        target = _writable_name(target / source.name)
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the input itself, which is never overwritten.")
+    check_writable(target)
+    return [Job(source, target)]
+
+
+def _writable_name(path: Path) -> Path:
+    return path if path.suffix.lower() in WRITABLE else path.with_suffix(".png")
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in seen:
+            raise LocregError(
+                f"{seen[job.target]} and {job.source} would both be written to {job.target}: "
+                "rename one of them."
+            )
+        seen[job.target] = job.source
+
+
+def _make_folders(folders: set[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None

@@ -1,0 +1,184 @@
+"""Noise level from an image, lam from the noise level, and what scores are usual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from locreg.errors import LocregError
+from locreg.objective import Objective
+from locreg.options import AdamOptions
+from locreg.regularizer import LocalRegularizer
+from locreg.solvers import adam
+from locreg.validation import add_noise, best_lam, restored_psnr
+from locreg.weights import Calibration
+
+SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_PATCH = 8
+
+
+def estimate_sigma(x: Tensor) -> float:
+    """Standard deviation of the white noise in an image (1, C, H, W), on the [0, 1] scale.
+
+    The smallest eigenvalues of the covariance of 8x8 patches hold noise alone. Starting with all,
+    the largest is dropped until mean and median of the rest agree: then none stands out as signal.
+
+    Chen, Zhu, Heng, *An efficient statistical method for image noise level estimation*, ICCV 2015.
+
+    Raises:
+        LocregError: when the image is too small to hold 2 patches per eigenvalue.
+    """
+    patches = x.double().unfold(2, _PATCH, 1).unfold(3, _PATCH, 1)
+    samples = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    if len(samples) < 2 * samples.shape[1]:
+        raise LocregError(
+            f"An image of {x.shape[3]}x{x.shape[2]} pixels is too small to estimate its noise "
+            "level: give sigma."
+        )
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(samples.T)).clamp_min(0).numpy()
+    for count in range(len(eigenvalues), 0, -1):
+        smallest = eigenvalues[:count]
+        if smallest.mean() <= np.median(smallest):
+            break
+    return math.sqrt(smallest.mean())
+
+
+def calibrate_white_noise(
+    regularizer: LocalRegularizer,
+    images: Sequence[Tensor],
+    *,
+    degraded_sigmas: tuple[float, float],
+    seed: int,
+    sigmas: Sequence[float] = SIGMAS,
+    options: AdamOptions = AdamOptions(),
+    progress: bool = True,
+) -> Calibration:
+    """lam as a smooth function of sigma, fitted on clean training images, and score quantiles.
+
+    For each sigma the lam of highest mean PSNR is found; log lam is then fitted by a parabola in
+    log sigma.
+
+    Args:
+        images: clean images (1, C, H, W), none of them from a test set.
+        degraded_sigmas: the noise levels, uniform in [low, high], of the degraded scores.
+    """
+    found: list[tuple[float, float]] = []
+    for sigma in tqdm(sigmas, desc="fitting lam", unit="level", disable=not progress):
+        quality = partial(_quality, regularizer, images, sigma, seed, options)
+        first = found[-1][0] * sigma / sigmas[len(found) - 1] if found else 0.15 * sigma
+        found.append(best_lam(quality, first))
+    lams = [lam for lam, _ in found]
+    degree = min(2, len(sigmas) - 1)
+    polynomial = np.polynomial.polynomial.polyfit(np.log(sigmas), np.log(lams), degree)
+    levels = np.random.default_rng(seed).uniform(*degraded_sigmas, len(images))
+    degraded = [
+        add_noise(x, s, seed + i) for i, (x, s) in enumerate(zip(images, levels, strict=True))
+    ]
+    return _calibration(
+        regularizer,
+        images,
+        degraded,
+        polynomial.tolist(),
+        (min(sigmas), max(sigmas)),
+        {
+            "method": "highest PSNR of clean training images with white noise",
+            "images": len(images),
+            "seed": seed,
+            "steps": options.steps,
+            "sigmas": list(sigmas),
+            "lams": lams,
+            "psnr": [quality for _, quality in found],
+        },
+    )
+
+
+def calibrate_unpaired(
+    regularizer: LocalRegularizer,
+    clean: Sequence[Tensor],
+    degraded: Sequence[Tensor],
+    *,
+    options: AdamOptions = AdamOptions(),
+    progress: bool = True,
+) -> Calibration:
+    """One lam for a degradation that is known by examples only; no ground truth is used.
+
+    It is the lam at which the restored images score, on average, as the clean images do: with less
+    they still look degraded to the critic, with more they are smoother than clean images.
+    """
+    target = np.mean([regularizer.score_map(x).mean().item() for x in clean])
+
+    def excess(log_lam: float) -> float:
+        scores = [
+            regularizer.score_map(
+                adam(Objective(y, regularizer, math.exp(log_lam)), y, options).image
+            )
+            .mean()
+            .item()
+            for y in degraded
+        ]
+        return float(np.mean(scores) - target)
+
+    low, high = math.log(1e-4), math.log(1.0)
+    for _ in tqdm(range(10), desc="fitting lam", unit="step", disable=not progress):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    log_lam = (low + high) / 2
+    # A constant polynomial: lam belongs to the degradation, and does not follow from a sigma.
+    return _calibration(
+        regularizer,
+        clean,
+        degraded,
+        [log_lam],
+        (1.0, 1.0),
+        {
+            "method": "mean score of restored images equals that of clean images",
+            "images": len(degraded),
+            "steps": options.steps,
+            "lams": [math.exp(log_lam)],
+        },
+    )
+
+
+def _quality(
+    regularizer: LocalRegularizer,
+    images: Sequence[Tensor],
+    sigma: float,
+    seed: int,
+    options: AdamOptions,
+    lam: float,
+) -> float:
+    return restored_psnr(regularizer, images, sigma, lam, seed, options)
+
+
+def _calibration(
+    regularizer: LocalRegularizer,
+    clean: Sequence[Tensor],
+    degraded: Sequence[Tensor],
+    polynomial: Sequence[float],
+    sigma_range: tuple[float, float],
+    record: dict[str, object],
+) -> Calibration:
+    maps = [[regularizer.score_map(x).flatten() for x in group] for group in (clean, degraded)]
+    patches = [_quantiles(torch.cat(group)) for group in maps]
+    images = [_quantiles(torch.stack([m.mean() for m in group])) for group in maps]
+    return Calibration(
+        lam_polynomial=tuple(polynomial),
+        sigma_range=sigma_range,
+        quantile_levels=QUANTILE_LEVELS,
+        clean_patches=patches[0],
+        degraded_patches=patches[1],
+        clean_images=images[0],
+        degraded_images=images[1],
+        record=record,
+    )
+
+
+def _quantiles(values: Tensor) -> tuple[float, ...]:
+    return tuple(np.quantile(values.double().cpu().numpy(), QUANTILE_LEVELS).tolist())

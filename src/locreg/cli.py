@@ -1,0 +1,413 @@
+"""The command line: parse, call, show. No mathematics, and no heavy import before it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from locreg.errors import LocregError, UsageError
+from locreg.options import (
+    AdamOptions,
+    CriticOptions,
+    DataOptions,
+    GradientDescentOptions,
+    NoiseRange,
+    TrainingOptions,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from locreg.batch import Job
+    from locreg.regularizer import LocalRegularizer
+    from locreg.restoration import Restoration
+    from locreg.solvers import Iterate, OnStep
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+Output = Annotated[Path, arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise:
+    """Remove noise from an image, or from all images of a folder.
+
+    Bit depth, colour profile, EXIF and transparency are kept. In a folder, images that are already
+    in the output folder are skipped.
+    """
+
+    input: Positional[Path]
+    """Image, or folder of images."""
+    output: Output
+    """Image to write, or folder; an input is never overwritten."""
+    weights: str = "auto"
+    """Packaged weights or a file; auto is alr-rgb for colour images and alr-gray for grey ones."""
+    sigma: str = "auto"
+    """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
+    lam: str = "auto"
+    """Weight of the regularizer, or auto: from sigma, by the calibration in the weights."""
+    solver: Literal["adam", "gradient-descent"] = "adam"
+    """adam: the paper's 50 steps; gradient-descent: eq. (5)."""
+    steps: int | None = None
+    """Number of steps; by default 50 for adam, at most 200 for gradient-descent."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record per image."""
+
+    def run(self) -> int:
+        """Denoise every image that is not there yet; a failure does not stop the others."""
+        from locreg.batch import plan
+
+        sigma, lam = _number_or_auto("sigma", self.sigma), _number_or_auto("lam", self.lam)
+        solver = _solver(self.solver, self.steps)
+        if isinstance(sigma, float):
+            from locreg.options import check_sigma
+
+            check_sigma(sigma)
+        if isinstance(lam, float) and not 0 <= lam < float("inf"):
+            raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+        jobs = plan(self.input, self.output)
+        several = self.input.is_dir()
+        waiting = [job for job in jobs if not (several and job.finished)]
+        if len(waiting) < len(jobs):
+            _say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
+        regularizers: dict[str, LocalRegularizer] = {}
+        failures = 0
+        for job in waiting:
+            try:
+                self._denoise(job, regularizers, sigma, lam, solver)
+            except LocregError as error:
+                if not several:
+                    raise
+                failures += 1
+                _say(f"error: {error}")
+        if failures:
+            _say(f"{failures} of {len(jobs)} images failed.")
+        return FAILED if failures else DONE
+
+    def _denoise(
+        self,
+        job: Job,
+        regularizers: dict[str, LocalRegularizer],
+        sigma: float | Literal["auto"],
+        lam: float | Literal["auto"],
+        solver: AdamOptions | GradientDescentOptions,
+    ) -> None:
+        import torch
+
+        from locreg.images import read_image, write_image
+        from locreg.restoration import restore
+
+        image = read_image(job.source)
+        name = _weights_name(self.weights, image.pixels.shape[0])
+        if name not in regularizers:
+            regularizers[name] = _load(name, self.device)
+        regularizer = regularizers[name]
+        y = torch.from_numpy(image.pixels)[None].to(_device(self.device))
+        with _Progress(job.source.name, solver.steps) as on_step:
+            found = restore(
+                y,
+                regularizer,
+                sigma=None if sigma == "auto" and lam != "auto" else sigma,
+                lam=None if lam == "auto" else lam,
+                solver=solver,
+                on_step=on_step,
+            )
+        if found.solution.status.value == "failed":
+            raise LocregError(
+                f"{job.source}: the energy grew without bound; use a smaller lam or adam."
+            )
+        write_image(job.target, found.image[0].cpu().numpy(), image)
+        record = _restoration_record(job, name, found)
+        print(json.dumps(record) if self.json else _sentence(record))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Show where the critic finds an image damaged: a score map with a colour bar."""
+
+    input: Positional[Path]
+    """Image."""
+    output: Output
+    """Picture to write: png, jpg, pdf or svg."""
+    weights: str = "auto"
+    """Packaged weights or a file; auto is alr-rgb for colour images and alr-gray for grey ones."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+
+    def run(self) -> int:
+        """Draw the map, and print the mean score beside those of clean and degraded images."""
+        import torch
+
+        from locreg.images import read_image
+        from locreg.pictures import check_picture_name, draw_score_map
+
+        check_picture_name(self.output)
+        if self.output.exists() and self.input.exists() and self.output.samefile(self.input):
+            raise UsageError(f"{self.output} is the input itself, which is never overwritten.")
+        image = read_image(self.input)
+        name = _weights_name(self.weights, image.pixels.shape[0])
+        regularizer = _load(name, self.device)
+        if regularizer.in_channels != image.pixels.shape[0]:
+            raise LocregError(
+                f"{self.input} has {image.pixels.shape[0]} channels, the weights {name} take "
+                f"{regularizer.in_channels}: choose other weights."
+            )
+        x = torch.from_numpy(image.pixels)[None].to(_device(self.device))
+        scores = regularizer.score_map(x)[0, 0].cpu().numpy()
+        mean = float(scores.mean(dtype="float64"))
+        calibration = regularizer.calibration
+        draw_score_map(self.output, image.pixels, scores, calibration, f"mean score {mean:.4f}")
+        record: dict[str, Any] = {
+            "input": str(self.input),
+            "output": str(self.output),
+            "weights": name,
+            "mean_score": mean,
+        }
+        if calibration is not None:
+            record["quantile_levels"] = calibration.quantile_levels
+            record["clean_images"] = calibration.clean_images
+            record["degraded_images"] = calibration.degraded_images
+        if self.json:
+            print(json.dumps(record))
+            return DONE
+        print(f"{self.input}: mean score {mean:.4f}; map in {self.output}")
+        if calibration is not None:
+            for kind, quantiles in (
+                ("clean", calibration.clean_images),
+                ("degraded", calibration.degraded_images),
+            ):
+                low, high = quantiles[1], quantiles[-2]
+                print(f"  90% of {kind} training images score {low:.4f} to {high:.4f}")
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Learn a regularizer from a folder of clean and a folder of degraded images, unpaired.
+
+    Instead of degraded images a noise level can be given. Beside the weight file lie its checkpoint
+    (NAME.checkpoint) and its log (NAME.log.jsonl); an interrupted run goes on with --resume.
+    """
+
+    clean: Path
+    """Folder of clean images."""
+    degraded: Path | None = None
+    """Folder of degraded images of other scenes."""
+    noise: str | None = None
+    """Standard deviation S, or range LO:HI, of white noise to add, on the [0, 1] scale."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    resume: bool = False
+    """Continue an interrupted run; all other options must be the same."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+    critic: OmitArgPrefixes[CriticOptions] = field(default_factory=CriticOptions)
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
+
+    def run(self) -> int:
+        """Train, calibrate, write."""
+        from locreg.recipes import shell_command, train_from_folders
+
+        weights = train_from_folders(
+            self.output,
+            clean=self.clean,
+            degraded=self.degraded,
+            noise=None if self.noise is None else NoiseRange.parse(self.noise),
+            critic=self.critic,
+            data=self.data,
+            training=self.training,
+            resume=self.resume,
+            device=_device(self.device),
+            command=shell_command(sys.argv[1:]),
+        )
+        if self.json:
+            print(json.dumps({"output": str(self.output), "training": weights.training}))
+        else:
+            print(f"{self.output}: {weights.training['iterations_done']} iterations")
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what a weight file holds: layers, criterion, training record, calibration."""
+
+    input: Positional[str]
+    """Packaged weights or a file."""
+    json: bool = False
+    """Print one machine-readable record."""
+
+    def run(self) -> int:
+        """Print the header."""
+        from locreg.weights import load_weights
+
+        weights = load_weights(self.input)
+        critic = weights.critic
+        record = {
+            "weights": self.input,
+            "in_channels": critic.in_channels,
+            "receptive_field": critic.receptive_field,
+            "stride": critic.stride,
+            "parameters": sum(p.numel() for p in critic.parameters()),
+            "layers": [asdict(layer) for layer in critic.layers],
+            "criterion": weights.criterion,
+            "training": weights.training,
+            "calibration": asdict(weights.calibration) if weights.calibration else None,
+        }
+        print(json.dumps(record) if self.json else _outline(record))
+        return DONE
+
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "denoise": Denoise,
+    "score": Score,
+    "train": Train,
+    "info": Info,
+}
+
+
+def main() -> None:
+    """Entry point of the ``locreg`` command. Exit status: 0 done, 1 something failed, 2 usage."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS, prog="locreg", description="Learned local regularization for image restoration."
+    )
+    try:
+        status = command.run()
+    except UsageError as error:
+        _say(f"error: {error}")
+        status = WRONG_USAGE
+    except LocregError as error:
+        _say(f"error: {error}")
+        status = FAILED
+    except KeyboardInterrupt:
+        _say("interrupted.")
+        status = 130
+    sys.exit(status)
+
+
+def _say(sentence: str) -> None:
+    print(f"locreg: {sentence}", file=sys.stderr)
+
+
+def _number_or_auto(name: str, text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{name} must be a number or auto, got {text!r}.") from None
+
+
+def _solver(name: str, steps: int | None) -> AdamOptions | GradientDescentOptions:
+    if name == "adam":
+        return AdamOptions() if steps is None else AdamOptions(steps=steps)
+    return GradientDescentOptions() if steps is None else GradientDescentOptions(steps=steps)
+
+
+def _weights_name(weights: str, channels: int) -> str:
+    if weights != "auto":
+        return weights
+    return "alr-gray" if channels == 1 else "alr-rgb"
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LocregError("No CUDA device was found: use --device cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _load(name: str, device: str) -> LocalRegularizer:
+    from locreg.regularizer import load
+
+    return load(name).to(_device(device))
+
+
+class _Progress:
+    """A bar over the solver's steps, on a terminal only."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+
+    def __enter__(self) -> OnStep:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=self.steps,
+            desc=self.name,
+            unit="step",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+        return self._on_step
+
+    def _on_step(self, step: int, _: Iterate) -> None:
+        self.bar.update(min(step, self.steps) - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def _restoration_record(job: Job, weights: str, found: Restoration) -> dict[str, Any]:
+    last = found.solution.history[-1]
+    return {
+        "input": str(job.source),
+        "output": str(job.target),
+        "weights": weights,
+        "sigma": found.sigma,
+        "lam": found.lam,
+        "iterations": len(found.solution.history) - 1,
+        "status": found.solution.status.value,
+        "energy": float(last.energy.sum()),
+        "gradient_norm": float(last.gradient_norm.square().sum().sqrt()),
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
+    return (
+        f"{record['output']}: {sigma}lam {record['lam']:.5f}, {record['iterations']} steps, "
+        f"{record['seconds']:.1f} s"
+    )
+
+
+def _outline(value: Any, indent: int = 0) -> str:
+    """Nested plain data as indented lines; short lists stay on one line."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{' ' * indent}{key}:", _outline(item, indent + 2)]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            lines.append(f"{' ' * indent}{key}:")
+            lines += [
+                f"{' ' * (indent + 2)}" + ", ".join(f"{k} {_short(v)}" for k, v in row.items())
+                for row in item
+            ]
+        else:
+            lines.append(f"{' ' * indent}{key}: {_short(item)}")
+    return "\n".join(lines)
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.5g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_short, item))
+    return "none" if item is None else str(item)

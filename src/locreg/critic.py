@@ -1,0 +1,138 @@
+"""The patch critic r: a fully convolutional network without padding, described as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from locreg.errors import LocregError
+
+ACTIVATIONS = {
+    "identity": lambda z: z,
+    "relu": F.relu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One convolution without padding, then an activation.
+
+    Attributes:
+        channels: number of output channels.
+        kernel: side of the square kernel, in pixels.
+        stride: step between two outputs, in input pixels.
+        activation: one of ``identity, relu, silu, softplus, elu, tanh``.
+        bias: whether a constant is added per output channel.
+    """
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    activation: str = "relu"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.kernel, self.stride) < 1:
+            raise LocregError(f"A layer needs positive channels, kernel and stride, got {self}.")
+        if self.activation not in ACTIVATIONS:
+            raise LocregError(
+                f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
+            )
+
+
+def standard_layers(width: int = 32, activation: str = "relu") -> tuple[Layer, ...]:
+    """Six 3x3 layers and a linear 3x3 one to a single channel: a 15x15 receptive field.
+
+    Prost et al. (2021), section 3.1, count six layers for 15x15; six see 13x13, and a last ReLU
+    would forbid the negative values of their Figure 2, hence the linear seventh. It has no bias:
+    the criterion (7) does not change when a constant is added to r.
+    """
+    hidden = Layer(channels=width, activation=activation)
+    return (hidden,) * 6 + (Layer(channels=1, activation="identity", bias=False),)
+
+
+class PatchCritic(nn.Module):
+    """r: patches to scores. Low means clean, high means degraded.
+
+    Applied to an image (B, C, H, W) in [0, 1] it returns the scores (B, 1, H', W') of the patches
+    of side ``receptive_field``, ``stride`` pixels apart: H' = (H - receptive_field) // stride + 1.
+
+    Args:
+        layers: the layers, first to last; the last one has a single channel.
+        in_channels: 1 for grey images, 3 for colour.
+        generator: source of the initial weights (He et al. 2015); the default is seed 0.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = None,
+        *,
+        in_channels: int = 3,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = standard_layers() if layers is None else tuple(layers)
+        self.in_channels = in_channels
+        if not self.layers or self.layers[-1].channels != 1:
+            raise LocregError("The last layer of a critic must have exactly one channel.")
+        generator = generator or torch.Generator().manual_seed(0)
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterDict()
+        fan_channels = in_channels
+        for index, layer in enumerate(self.layers):
+            shape = (layer.channels, fan_channels, layer.kernel, layer.kernel)
+            scale = math.sqrt(2 / (fan_channels * layer.kernel**2))
+            self.weights.append(nn.Parameter(scale * torch.randn(shape, generator=generator)))
+            if layer.bias:
+                self.biases[str(index)] = nn.Parameter(torch.zeros(layer.channels))
+            fan_channels = layer.channels
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the patch that one score sees, in pixels, derived from the layers."""
+        field, jump = 1, 1
+        for layer in self.layers:
+            field += (layer.kernel - 1) * jump
+            jump *= layer.stride
+        return field
+
+    @property
+    def stride(self) -> int:
+        """Distance between two neighbouring scores, in pixels."""
+        return math.prod(layer.stride for layer in self.layers)
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Whether every activation is linear between its kinks (then r has no curvature)."""
+        return all(layer.activation in ("relu", "identity") for layer in self.layers)
+
+    def bias(self, index: int) -> Tensor | None:
+        """The bias of layer ``index``, or None where it has none."""
+        return self.biases[str(index)] if self.layers[index].bias else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores of all patches of z (B, C, H, W), at least as large as the receptive field."""
+        for index, layer in enumerate(self.layers):
+            z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
+            z = ACTIVATIONS[layer.activation](z)
+        return z
+
+    def describe(self) -> dict[str, Any]:
+        """The architecture as plain data, from which `from_description` builds it again."""
+        return {"in_channels": self.in_channels, "layers": [asdict(layer) for layer in self.layers]}
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> PatchCritic:
+        """A critic of the described architecture, its weights not yet trained."""
+        layers = tuple(Layer(**layer) for layer in description["layers"])
+        return cls(layers, in_channels=description["in_channels"])

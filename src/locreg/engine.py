@@ -1,0 +1,167 @@
+"""Value and gradient of the sum of r over all patches of an image: the hot path.
+
+No autograd: a tile of scores is computed forward, its sum is propagated back by hand, and the
+gradients of neighbouring tiles are added where their patches overlap. A tile's activations stay in
+the processor's cache, and memory does not grow with the image. The result does not depend on the
+tile size, up to the rounding of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from locreg.critic import ACTIVATIONS, PatchCritic
+
+_convolution_backward = torch.ops.aten.convolution_backward
+
+
+def mirror_indices(length: int, field: int) -> Tensor:
+    """Source pixel of each pixel of a line padded for a receptive field: (length + field - 1,).
+
+    The mirror lies between pixels (... 1 0 | 0 1 2 ...). With an odd field every pixel then lies,
+    copies included, in exactly ``field`` windows, at the border as in the middle. Lines shorter
+    than the padding are mirrored repeatedly.
+    """
+    position = torch.arange(length + field - 1) - (field - 1) // 2
+    position = position.remainder(2 * length)
+    return torch.minimum(position, 2 * length - 1 - position)
+
+
+def pad(x: Tensor, field: int) -> Tensor:
+    """Mirror x (..., H, W) at its borders, so that a window of ``field`` fits around each pixel."""
+    rows, columns = (mirror_indices(n, field).to(x.device) for n in x.shape[-2:])
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
+    """The adjoint of `pad`: add each copy's value (..., H + field - 1, ...) to its source pixel."""
+    rows, columns = (mirror_indices(n, field).to(z.device) for n in (height, width))
+    lines = z.new_zeros((*z.shape[:-2], height, z.shape[-1])).index_add_(-2, rows, z)
+    return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)
+
+
+def scores(critic: PatchCritic, x: Tensor, tile: int) -> Tensor:
+    """Scores (B, 1, H', W') of all patches of the padded image x (B, C, H, W)."""
+    padded = pad(x, critic.receptive_field)
+    result = None
+    for rows, columns, window in _tiles(critic, padded, tile):
+        z = window
+        for index in range(len(critic.layers)):
+            z = _forward(critic, index, z)
+        if result is None:
+            result = z.new_empty((len(x), 1, *_score_size(critic, padded)))
+        result[:, :, rows, columns] = z
+    assert result is not None  # a padded image holds at least one patch
+    return result
+
+
+def value_and_gradient(critic: PatchCritic, x: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+    """Sum of all scores of each image, (B,) in float64, and its gradient, of the shape of x.
+
+    Args:
+        critic: r; its parameters and x must share type and device.
+        x: images (B, C, H, W).
+        tile: side of a tile, in scores.
+    """
+    field = critic.receptive_field
+    padded = pad(x, field)
+    value = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    gradient = torch.zeros_like(padded)
+    for image in range(len(x)):
+        image_slice = slice(image, image + 1)
+        for rows, columns, window in _tiles(critic, padded[image_slice], tile):
+            tile_value, tile_gradient = _window_value_and_gradient(critic, window)
+            value[image] += tile_value
+            top, left = rows.start * critic.stride, columns.start * critic.stride
+            height, width = window.shape[-2:]
+            gradient[image_slice, :, top : top + height, left : left + width] += tile_gradient
+    return value, pad_adjoint(gradient, x.shape[-2], x.shape[-1], field)
+
+
+def _score_size(critic: PatchCritic, padded: Tensor) -> tuple[int, int]:
+    height, width = (
+        (length - critic.receptive_field) // critic.stride + 1 for length in padded.shape[-2:]
+    )
+    return height, width
+
+
+def _tiles(critic: PatchCritic, padded: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows and columns of scores, and the window of the padded image that they depend on."""
+    height, width = _score_size(critic, padded)
+    field, stride = critic.receptive_field, critic.stride
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            rows, columns = (
+                slice(top, min(top + tile, height)),
+                slice(left, min(left + tile, width)),
+            )
+            window = padded[
+                ...,
+                rows.start * stride : (rows.stop - 1) * stride + field,
+                columns.start * stride : (columns.stop - 1) * stride + field,
+            ]
+            yield rows, columns, window.contiguous()
+
+
+def _forward(critic: PatchCritic, index: int, z: Tensor) -> Tensor:
+    layer = critic.layers[index]
+    z = F.conv2d(z, critic.weights[index], critic.bias(index), stride=layer.stride)
+    return z.relu_() if layer.activation == "relu" else ACTIVATIONS[layer.activation](z)
+
+
+def _window_value_and_gradient(critic: PatchCritic, window: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the scores of one window (1, C, h, w), and the gradient of this sum."""
+    z = window
+    inputs: list[Tensor] = []
+    slopes: list[Tensor | None] = []
+    for index, layer in enumerate(critic.layers):
+        inputs.append(z)
+        if layer.activation in ("relu", "identity"):
+            z = _forward(critic, index, z)
+            slopes.append(None)  # the output itself tells where a ReLU is active
+        else:
+            z = F.conv2d(z, critic.weights[index], critic.bias(index), stride=layer.stride)
+            slopes.append(_slope(layer.activation, z))
+            z = ACTIVATIONS[layer.activation](z)
+    value = z.sum(dtype=torch.float64)
+
+    signal = torch.ones_like(z)
+    for index in reversed(range(len(critic.layers))):
+        layer, slope = critic.layers[index], slopes[index]
+        if slope is not None:
+            signal = signal * slope
+        elif layer.activation == "relu":
+            signal = torch.ops.aten.threshold_backward(signal, z, 0)
+        signal = _convolution_backward(
+            signal,
+            inputs[index],
+            critic.weights[index],
+            None,
+            [layer.stride] * 2,
+            [0, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            [True, False, False],
+        )[0]
+        z = inputs[index]
+    return value, signal
+
+
+def _slope(activation: str, z: Tensor) -> Tensor:
+    """Derivative of a smooth activation at z."""
+    if activation == "silu":
+        logistic = torch.sigmoid(z)
+        return logistic * (1 + z * (1 - logistic))
+    if activation == "softplus":
+        return torch.sigmoid(z)
+    if activation == "elu":
+        return torch.where(z > 0, torch.ones_like(z), torch.exp(z))
+    if activation == "tanh":
+        return 1 - torch.tanh(z).square()
+    raise AssertionError(f"no derivative of {activation}")

@@ -1,0 +1,223 @@
+"""Files to arrays and back. The only place that knows of 255 and 65535.
+
+A restoration keeps a file's bit depth, colour profile, EXIF and alpha: `read_image` splits a file
+into pixels in [0, 1] and everything else, `write_image` puts both together again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locreg.errors import LocregError
+from locreg.files import write_atomically
+
+READABLE = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".tif": {"compression": "deflate"},
+    ".tiff": {"compression": "deflate"},
+    ".webp": {"lossless": True},
+    ".jpg": {"Q": 95},
+    ".jpeg": {"Q": 95},
+}
+WRITABLE = tuple(sorted(_SAVE_OPTIONS))
+_SAMPLE_TYPES = ("uint8", "uint16", "float32")
+_METADATA = ("icc-", "exif-", "xmp-", "iptc-", "orientation", "resolution-unit")
+_LARGEST_FLOAT = 10.0
+
+# Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, read.
+
+    Attributes:
+        pixels: (C, H, W) float32, nominal range [0, 1]; C is 1 for grey and 3 for colour.
+        alpha: (1, H, W) samples as stored, or None.
+        sample_type: ``uint8``, ``uint16`` or ``float32``.
+        metadata: colour profile, EXIF and the like, as libvips names them.
+    """
+
+    pixels: NDArray[np.float32]
+    alpha: NDArray[Any] | None
+    sample_type: str
+    metadata: dict[str, tuple[int, Any]]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted by path.
+
+    Raises:
+        LocregError: when the folder does not exist or holds no image file.
+    """
+    if not folder.is_dir():
+        raise LocregError(f"{folder} is not a folder: give a folder of images.")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READABLE and p.is_file())
+    if not files:
+        raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
+    return files
+
+
+def read_image(path: Path) -> ImageFile:
+    """Read a file with all that `write_image` needs to write it back.
+
+    Raises:
+        LocregError: as `read_samples`.
+    """
+    image = _open(path)
+    samples = _samples(image, path)
+    bands = samples.shape[2]
+    alpha = samples[:, :, -1:].transpose(2, 0, 1) if bands in (2, 4) else None
+    metadata = {
+        name: (image.get_typeof(name), image.get(name))
+        for name in image.get_fields()
+        if name.startswith(_METADATA)
+    }
+    pixels = to_unit_range(to_channels(samples, 1 if bands < 3 else 3))
+    return ImageFile(pixels, alpha, samples.dtype.name, metadata)
+
+
+def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | None = None) -> None:
+    """Write pixels (C, H, W) in [0, 1] atomically, in the format that the file name asks for.
+
+    Integer samples are clipped and rounded; float samples are written as they are. ``source`` gives
+    bit depth, alpha and metadata; without it the file has 8 bits per sample.
+
+    Raises:
+        LocregError: when the format cannot hold the image, or the file cannot be written.
+    """
+    import pyvips
+
+    check_writable(path)
+    suffix = path.suffix.lower()
+    sample_type = source.sample_type if source else "uint8"
+    if suffix in (".jpg", ".jpeg", ".webp") and sample_type != "uint8":
+        raise LocregError(
+            f"{path} cannot hold {sample_type} samples: write a .tif"
+            + (" or .png file." if sample_type == "uint16" else " file.")
+        )
+    if suffix == ".png" and sample_type == "float32":
+        raise LocregError(f"{path} cannot hold float samples: write a .tif file.")
+    samples = _from_unit_range(pixels, sample_type)
+    if source is not None and source.alpha is not None:
+        if suffix in (".jpg", ".jpeg"):
+            raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
+        samples = np.concatenate([samples, source.alpha])
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(samples.transpose(1, 2, 0)))
+    grey = len(pixels) == 1
+    interpretations = {"uint8": ("srgb", "b-w"), "uint16": ("rgb16", "grey16")}
+    if sample_type in interpretations:
+        image = image.copy(interpretation=interpretations[sample_type][grey])
+    for name, (kind, value) in (source.metadata if source else {}).items():
+        image.set_type(kind, name, value)
+    try:
+        content = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    except pyvips.Error as error:
+        raise LocregError(f"{path} cannot be written: {error.message}.") from None
+    write_atomically(path, content)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a name that no image can be written to, before any work is done.
+
+    Raises:
+        LocregError: when the suffix is not a writable format or the folder does not exist.
+    """
+    if path.suffix.lower() not in _SAVE_OPTIONS:
+        raise LocregError(f"{path} has no format that can be written ({' '.join(WRITABLE)}).")
+    if path.is_dir():
+        raise LocregError(f"{path} is a folder: give the name of a file in it.")
+    if not path.parent.is_dir():
+        raise LocregError(f"{path.parent} does not exist: make this folder first.")
+
+
+def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples of a file as float32 with nominal range [0, 1]."""
+    if np.issubdtype(samples.dtype, np.integer):
+        return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+    return samples.astype(np.float32)
+
+
+def _from_unit_range(pixels: NDArray[np.float32], sample_type: str) -> NDArray[Any]:
+    if sample_type == "float32":
+        return pixels
+    largest = np.iinfo(sample_type).max
+    # In float64: float32 cannot tell 65535 neighbouring levels apart after scaling.
+    return np.asarray(np.rint(pixels.astype(np.float64).clip(0, 1) * largest), dtype=sample_type)
+
+
+def to_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Samples (H, W, C) with C = 1 to 4 as (channels, H, W): alpha dropped, grey made or copied."""
+    bands = samples.shape[2]
+    colour = samples[:, :, : bands - 1] if bands in (2, 4) else samples
+    if channels == 1 and colour.shape[2] == 3:
+        luma = colour.astype(np.float32) @ _LUMA
+        if np.issubdtype(samples.dtype, np.integer):
+            luma = np.rint(luma)
+        colour = luma.astype(samples.dtype)[:, :, None]
+    if channels == 3 and colour.shape[2] == 1:
+        colour = np.repeat(colour, 3, axis=2)
+    return np.ascontiguousarray(colour.transpose(2, 0, 1))
+
+
+def read_samples(path: Path) -> NDArray[Any]:
+    """Samples (H, W, C) of an image file exactly as stored: uint8, uint16 or float32.
+
+    Raises:
+        LocregError: when the file is missing, not an image, damaged, has several frames, or holds
+            values that are not finite or far outside [0, 1].
+    """
+    return _samples(_open(path), path)
+
+
+def _open(path: Path) -> Any:
+    import pyvips
+
+    if not path.is_file():
+        raise LocregError(f"{path} does not exist.")
+    if path.stat().st_size == 0:
+        raise LocregError(f"{path} is empty (0 bytes).")
+    try:
+        # Kept in memory, so that damage shows here and not half-way through.
+        return pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+    except pyvips.Error:
+        raise LocregError(f"{path} is not an image that can be read.") from None
+
+
+def _samples(image: Any, path: Path) -> NDArray[Any]:
+    import pyvips
+
+    if "n-pages" in image.get_fields() and image.get("n-pages") > 1:
+        raise LocregError(
+            f"{path} has {image.get('n-pages')} frames or pages: save the one you want by itself."
+        )
+    if image.interpretation in ("cmyk", "lab", "labs", "xyz"):
+        raise LocregError(f"{path} is a {image.interpretation} image: convert it to RGB first.")
+    if image.bands > 4:
+        raise LocregError(f"{path} has {image.bands} channels; grey, RGB and alpha are supported.")
+    try:
+        samples = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
+    except pyvips.Error:
+        raise LocregError(f"{path} is damaged: its pixels cannot be decoded.") from None
+    if samples.dtype == np.float64:
+        samples = samples.astype(np.float32)
+    if samples.dtype.name not in _SAMPLE_TYPES:
+        raise LocregError(
+            f"{path} stores {samples.dtype} samples; 8-bit, 16-bit and float images are supported."
+        )
+    if samples.dtype == np.float32:
+        if not np.isfinite(samples).all():
+            raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
+        if np.abs(samples).max() > _LARGEST_FLOAT:
+            raise LocregError(
+                f"{path} holds float values up to {np.abs(samples).max():g}: "
+                "divide them by the white level, so that the range is [0, 1]."
+            )
+    return samples

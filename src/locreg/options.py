@@ -1,0 +1,182 @@
+"""Options of every algorithm, as frozen dataclasses: the same in Python and on the command line.
+
+Nothing heavy is imported here, so that the command line can show its help at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from locreg.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseRange:
+    """White Gaussian noise, its standard deviation uniform in [low, high] on the [0, 1] scale."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        check_sigma(self.low)
+        check_sigma(self.high)
+        if self.low > self.high:
+            raise UsageError(f"Noise levels must satisfy low <= high, got {self.low}:{self.high}.")
+
+    @classmethod
+    def parse(cls, text: str) -> NoiseRange:
+        """From ``S`` (one level) or ``LO:HI``."""
+        low, _, high = text.partition(":")
+        try:
+            return cls(low=float(low), high=float(high or low))
+        except ValueError:
+            raise UsageError(
+                f"Noise must be S or LO:HI, such as 0.1 or 0.05:0.3, got {text!r}."
+            ) from None
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}"
+
+
+def check_sigma(sigma: float) -> None:
+    """Refuse a noise level that cannot be meant.
+
+    Raises:
+        UsageError: when sigma is negative, not finite, or above 1.
+    """
+    if not sigma >= 0:
+        raise UsageError(f"A noise level must be at least 0, got {sigma:g}.")
+    if sigma > 1:
+        raise UsageError(
+            f"Noise level {sigma:g} is above 1: levels are standard deviations on the [0, 1] scale"
+            + (f"; if you mean {sigma:g}/255, give {sigma / 255:.4g}." if sigma <= 255 else ".")
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamOptions:
+    """Prost et al. (2021), section 3.3: the learning rate decays exponentially."""
+
+    steps: int = 50
+    learning_rate: float = 0.1
+    last_learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        if min(self.learning_rate, self.last_learning_rate) <= 0:
+            raise UsageError("Learning rates must be positive.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientDescentOptions:
+    """Prost et al. (2021), eq. (5).
+
+    Attributes:
+        steps: the most steps that are taken.
+        step_size: eta. With a ReLU critic the energy has kinks, and the path ends up to about
+            eta |grad E| away from a minimiser; smaller steps end closer and take longer.
+        tolerance: stop where a step moves the image by less than this share of its norm.
+    """
+
+    steps: int = 200
+    step_size: float = 0.1
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.step_size <= 0 or self.tolerance < 0:
+            raise UsageError("steps and step_size must be positive, tolerance at least 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Constants of Algorithm 1; the defaults are the paper's (section 3.2).
+
+    Attributes:
+        iterations: K, number of Adam steps.
+        batch: m, number of clean and of degraded patches in a step.
+        penalty: mu, weight of the gradient penalty.
+        learning_rate: of the first iteration.
+        last_learning_rate: of the last one; in between it decays exponentially.
+        weight_average: decay per iteration of an exponential average of the weights, which is then
+            what is validated and kept; 0 keeps the weights themselves, as the paper does.
+        validate_every: iterations between two validations.
+        checkpoint_every: iterations between two checkpoints.
+        log_every: iterations over which a line of the log is averaged.
+    """
+
+    iterations: int = 100_000
+    batch: int = 32
+    penalty: float = 5.0
+    learning_rate: float = 1e-3
+    last_learning_rate: float = 1e-4
+    weight_average: float = 0.0
+    validate_every: int = 10_000
+    checkpoint_every: int = 1_000
+    log_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.weight_average < 1:
+            raise UsageError(f"weight_average must be in [0, 1), got {self.weight_average}.")
+        if min(self.penalty, self.learning_rate, self.last_learning_rate) <= 0:
+            raise UsageError("penalty and learning rates must be positive.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """The standard critic: six 3x3 layers and a linear seventh, 15x15 receptive field.
+
+    Attributes:
+        channels: 3 for colour images, 1 for grey ones.
+        width: number of channels of the hidden layers.
+        activation: relu, silu, softplus, elu or tanh.
+    """
+
+    channels: int = 3
+    width: int = 32
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
+        if self.width < 1:
+            raise UsageError(f"width must be at least 1, got {self.width}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How images become unpaired patches.
+
+    Attributes:
+        seed: of the split, the patches, the noise and the initial weights.
+        held_out: images of each folder that are kept for validation.
+        validation_sigma: noise level of the validation images. By default the middle of the noise
+            range; with a folder of degraded images the criterion itself is validated instead.
+        validation_size: side of the centre crops that are restored to validate, in pixels.
+        calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
+        calibration_size: side of their centre crops, in pixels.
+        augment: flip and turn patches at random. Only done with synthetic noise: a real degradation
+            may have a direction.
+    """
+
+    seed: int = 0
+    held_out: int = 12
+    validation_sigma: float | None = None
+    validation_size: int = 96
+    calibration_images: int = 16
+    calibration_size: int = 128
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "held_out", "calibration_images"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}.")
+        if min(self.validation_size, self.calibration_size) < 16:
+            raise UsageError("validation_size and calibration_size must be at least 16.")
+        if self.validation_sigma is not None:
+            check_sigma(self.validation_sigma)

@@ -1,0 +1,115 @@
+"""Restoration of an image: minimise the energy, with parameters that need not be guessed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from locreg.calibration import estimate_sigma
+from locreg.errors import LocregError, UsageError
+from locreg.objective import LinearOperator, Objective
+from locreg.options import AdamOptions, GradientDescentOptions, check_sigma
+from locreg.regularizer import LocalRegularizer
+from locreg.solvers import OnStep, Solution, adam, gradient_descent
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored image and how it came about.
+
+    Attributes:
+        image: of the observation's shape (denoising) or of the operator's domain; not clipped.
+        sigma: the noise level that was given or estimated; None when only ``lam`` was given.
+        lam: the weight of the regularizer that was given or calibrated.
+        solution: status and history of the solver.
+        seconds: how long it took.
+    """
+
+    image: Tensor
+    sigma: float | None
+    lam: float
+    solution: Solution
+    seconds: float
+
+
+def restore(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    operator: LinearOperator | None = None,
+    *,
+    sigma: float | Literal["auto"] | None = None,
+    lam: float | None = None,
+    solver: AdamOptions | GradientDescentOptions = AdamOptions(),
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
+
+    Args:
+        y: the observation (B, C, H, W) in [0, 1], noise not clipped if there is a choice. A colour
+            image is restored by a grey regularizer channel by channel.
+        regularizer: R, such as ``locreg.load("alr-rgb")``.
+        operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
+        sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y,
+            which needs the identity as operator. Needed only where ``lam`` is not given and the
+            calibration depends on it.
+        lam: weight of R; by default the regularizer's calibration gives it for sigma.
+        solver: the options of the solver to use: Adam (section 3.3) or gradient descent (eq. 5).
+        on_step: called with step number and `Iterate` at every step, to report progress.
+
+    Raises:
+        UsageError: when sigma or lam is out of range, or missing.
+        LocregError: when y has the wrong shape or non-finite pixels, or there is no calibration.
+    """
+    begin = time.perf_counter()
+    if y.dim() != 4:
+        raise LocregError(f"The image must have the shape (B, C, H, W), got {tuple(y.shape)}.")
+    if not torch.isfinite(y).all():
+        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
+    if regularizer.in_channels == 1 and y.shape[1] > 1 and operator is None:
+        shape = y.shape
+        y = y.reshape(-1, 1, *shape[2:])
+    else:
+        shape = None
+    level = _noise_level(y, sigma, operator)
+    weight = lam if lam is not None else calibrated_lam(regularizer, level)
+    objective = Objective(y, regularizer, weight, operator)
+    start = y if operator is None else operator.A_adjoint(y)
+    if isinstance(solver, AdamOptions):
+        solution = adam(objective, start, solver, on_step=on_step)
+    else:
+        solution = gradient_descent(objective, start, solver, on_step=on_step)
+    image = solution.image if shape is None else solution.image.reshape(shape)
+    return Restoration(image, level, weight, solution, time.perf_counter() - begin)
+
+
+def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
+    """The weight of R that the calibration in the weights gives for a noise level.
+
+    Raises:
+        LocregError: when the weights are not calibrated.
+        UsageError: when the calibration depends on sigma and sigma is None.
+    """
+    calibration = regularizer.calibration
+    if calibration is None:
+        raise LocregError("These weights hold no calibration: give lam.")
+    if not calibration.depends_on_sigma:
+        return calibration.lam(1.0)
+    if sigma is None:
+        raise UsageError('lam follows from the noise level: give sigma (or "auto"), or lam.')
+    return calibration.lam(sigma)
+
+
+def _noise_level(
+    y: Tensor, sigma: float | Literal["auto"] | None, operator: LinearOperator | None
+) -> float | None:
+    if sigma == "auto":
+        if operator is not None:
+            raise UsageError("The noise level is estimated for denoising only: give sigma.")
+        return sum(estimate_sigma(image[None]) for image in y) / len(y)
+    if sigma is not None:
+        check_sigma(sigma)
+    return sigma

@@ -1,0 +1,220 @@
+"""Training of a critic from unpaired patches: Algorithm 1 of Prost et al. (2021).
+
+One loop that reports, checkpoints and resumes. What is random in iteration k depends on the seed
+and on k alone, so a resumed run gives the same weights, bit for bit, as one never interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from locreg.critic import PatchCritic
+from locreg.errors import LocregError
+from locreg.options import TrainingOptions
+from locreg.patches import UnpairedPatches
+from locreg.weights import read_tensors, write_tensors
+from locreg.wgan import accumulate_critic_gradient
+
+# What a validation found: a quality, the higher the better, and details for the log.
+Validate = Callable[[PatchCritic], tuple[float, dict[str, float]]]
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes from one iteration to the next."""
+
+    critic: PatchCritic
+    average: PatchCritic
+    optimizer: torch.optim.Adam
+    iteration: int = 0
+    best: dict[str, Tensor] | None = None
+    validations: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainedCritic:
+    """The critic that validated best (the last one without validation) and the curve."""
+
+    critic: PatchCritic
+    iterations: int
+    validations: list[dict[str, float]]
+    skipped: dict[Path, str]
+
+
+def train_critic(
+    patches: UnpairedPatches,
+    critic: PatchCritic,
+    options: TrainingOptions,
+    *,
+    validate: Validate | None = None,
+    checkpoint: Path | None = None,
+    recipe: dict[str, Any] | None = None,
+    resume: bool = False,
+    log: Path | None = None,
+    progress: bool = True,
+) -> TrainedCritic:
+    """Maximise criterion (7) over the critic's weights (Algorithm 1).
+
+    Args:
+        patches: source of unpaired clean and degraded patches of the critic's receptive field.
+        critic: the critic to train, in place.
+        validate: called with the current critic every ``validate_every`` iterations and at the end.
+        checkpoint: file that a resumed run continues from; None writes none.
+        recipe: what else must be equal in a resumed run (data, seed), stored in the checkpoint.
+        resume: continue from the checkpoint.
+        log: file of JSON lines.
+
+    Raises:
+        LocregError: when the checkpoint is missing or of another run, or the weights diverge.
+    """
+    state = _initial_state(critic, options)
+    recipe = {"options": asdict(options), "critic": critic.describe(), **(recipe or {})}
+    if resume:
+        if checkpoint is None:
+            raise LocregError("Resuming needs the checkpoint file of the interrupted run.")
+        _restore_state(state, checkpoint, recipe)
+    if log is not None:
+        _cut_log(log, state.iteration)
+
+    bar = tqdm(
+        total=options.iterations,
+        initial=state.iteration,
+        disable=not progress,
+        unit="it",
+        desc="training",
+        smoothing=0.05,
+    )
+    sums = torch.zeros(2, dtype=torch.float64)
+    with bar:
+        while state.iteration < options.iterations:
+            sums += _step(state, patches, options)
+            done = state.iteration
+            bar.update()
+            if done % options.log_every == 0:
+                means, sums = (sums / options.log_every).tolist(), torch.zeros_like(sums)
+                record = {"iteration": done, "wasserstein": means[0], "gradient_penalty": means[1]}
+                if not all(map(torch.isfinite, torch.tensor(means))):
+                    raise LocregError(
+                        f"Training diverged before iteration {done}: lower the learning rate."
+                    )
+                bar.set_postfix(W=f"{means[0]:.4f}", penalty=f"{means[1]:.4f}", refresh=False)
+                _append(log, record)
+            last = done == options.iterations
+            if validate is not None and (done % options.validate_every == 0 or last):
+                _append(log, _validate(state, validate))
+            if checkpoint is not None and (done % options.checkpoint_every == 0 or last):
+                _save_state(state, checkpoint, recipe)
+
+    if state.best is not None:
+        state.average.load_state_dict(state.best)
+    return TrainedCritic(state.average, state.iteration, state.validations, patches.skipped)
+
+
+def learning_rate(options: TrainingOptions, iteration: int) -> float:
+    """Exponential decay from the first iteration (0) to the last (iterations - 1)."""
+    progress = iteration / max(options.iterations - 1, 1)
+    ratio = options.last_learning_rate / options.learning_rate
+    return float(options.learning_rate * ratio**progress)
+
+
+def _step(state: TrainingState, patches: UnpairedPatches, options: TrainingOptions) -> Tensor:
+    """One iteration of Algorithm 1; returns the Wasserstein estimate and the penalty."""
+    batch = patches.batch(options.batch, state.iteration)
+    device = next(state.critic.parameters()).device
+    clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
+    terms = accumulate_critic_gradient(state.critic, clean, degraded, mixing, options.penalty)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(options, state.iteration)
+    state.optimizer.step()
+    with torch.no_grad():
+        for mean, value in zip(state.average.parameters(), state.critic.parameters(), strict=True):
+            mean.lerp_(value, 1 - options.weight_average)
+    state.iteration += 1
+    return torch.stack([terms.wasserstein, terms.gradient_penalty]).detach().double().cpu()
+
+
+def _initial_state(critic: PatchCritic, options: TrainingOptions) -> TrainingState:
+    average = PatchCritic.from_description(critic.describe())
+    average.to(next(critic.parameters()).device).load_state_dict(critic.state_dict())
+    optimizer = torch.optim.Adam(
+        critic.parameters(), lr=options.learning_rate, betas=(0.9, 0.999), fused=True
+    )
+    return TrainingState(critic, average, optimizer)
+
+
+def _validate(state: TrainingState, validate: Validate) -> dict[str, float]:
+    quality, details = validate(state.average)
+    record = {"iteration": state.iteration, "quality": quality, **details}
+    if quality > max((v["quality"] for v in state.validations), default=-torch.inf):
+        state.best = {k: v.detach().clone() for k, v in state.average.state_dict().items()}
+    state.validations.append(record)
+    return record
+
+
+def _save_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> None:
+    tensors = {f"critic.{k}": v for k, v in state.critic.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in (state.best or {}).items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
+    header = {"recipe": recipe, "iteration": state.iteration, "validations": state.validations}
+    write_tensors(path, header, tensors)
+
+
+def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> None:
+    if not path.is_file():
+        raise LocregError(f"{path} does not exist: there is no interrupted training to resume.")
+    header, tensors = read_tensors(path)
+    if "recipe" not in header:
+        raise LocregError(f"{path} is not a training checkpoint.")
+    differing = sorted(
+        key
+        for key in recipe.keys() | header["recipe"].keys()
+        if json.dumps(recipe.get(key)) != json.dumps(header["recipe"].get(key))
+    )
+    if differing:
+        raise LocregError(
+            f"{path} belongs to a training with other settings ({', '.join(differing)}): "
+            "repeat its command exactly, or start anew without resuming."
+        )
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    state.critic.load_state_dict(part("critic."))
+    state.average.load_state_dict(part("average."))
+    state.best = part("best.") or None
+    adam = state.optimizer.state_dict()
+    adam["state"] = {
+        index: part(f"adam.{index}.") for index in range(len(list(state.critic.parameters())))
+    }
+    state.optimizer.load_state_dict(adam)
+    state.iteration = header["iteration"]
+    state.validations = header["validations"]
+
+
+def _append(log: Path | None, record: dict[str, float]) -> None:
+    if log is None:
+        return
+    try:
+        with log.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise LocregError(f"{log} cannot be written: {error.strerror}.") from None
+
+
+def _cut_log(log: Path, iteration: int) -> None:
+    """Drop the lines of iterations that will be done again, or everything at a fresh start."""
+    if not log.is_file():
+        return
+    lines = [line for line in log.read_text().splitlines() if line.endswith("}")]
+    kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
+    log.write_text("".join(line + "\n" for line in kept))

@@ -1,0 +1,130 @@
+"""What a trained critic is worth on images that it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.critic import PatchCritic
+from locreg.errors import LocregError
+from locreg.images import read_samples, to_channels, to_unit_range
+from locreg.objective import Objective
+from locreg.options import AdamOptions
+from locreg.patches import UnpairedPatches
+from locreg.regularizer import LocalRegularizer
+from locreg.solvers import adam
+from locreg.wgan import critic_loss
+
+
+def psnr(x: Tensor, reference: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of x, clipped to [0, 1], per image: (B, ...) to (B,)."""
+    error = (x.clamp(0, 1) - reference).flatten(1).double().square().mean(1)
+    return -10 * error.log10()
+
+
+def load_crops(files: Sequence[Path], *, size: int, channels: int) -> list[Tensor]:
+    """The centre crops (1, channels, <= size, <= size) of image files; unreadable ones left out."""
+    crops = []
+    for path in files:
+        try:
+            pixels = to_unit_range(to_channels(read_samples(path), channels))
+        except LocregError:
+            continue  # training has named it already
+        top, left = (max(n - size, 0) // 2 for n in pixels.shape[1:])
+        crops.append(torch.from_numpy(pixels[None, :, top : top + size, left : left + size].copy()))
+    return crops
+
+
+def add_noise(x: Tensor, sigma: float, seed: int) -> Tensor:
+    """x plus white Gaussian noise of standard deviation sigma, not clipped."""
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+    return x + sigma * noise.to(x.device)
+
+
+def restored_psnr(
+    regularizer: LocalRegularizer,
+    images: Sequence[Tensor],
+    sigma: float,
+    lam: float,
+    seed: int,
+    options: AdamOptions = AdamOptions(),
+) -> float:
+    """Mean PSNR in dB of noisy images (1, C, H, W) denoised by the paper's solver."""
+    found = []
+    for index, clean in enumerate(images):
+        noisy = add_noise(clean, sigma, seed + index)
+        restored = adam(Objective(noisy, regularizer, lam), noisy, options).image
+        found.append(psnr(restored, clean).item())
+    return float(np.mean(found))
+
+
+def best_lam(
+    quality: Callable[[float], float], first: float, ratio: float = 1.25
+) -> tuple[float, float]:
+    """The lam of highest quality and that quality, by climbing a geometric grid from ``first``.
+
+    The summit is refined by the parabola through its three highest points.
+    """
+    known: dict[int, float] = {}
+
+    def at(step: int) -> float:
+        if step not in known:
+            known[step] = quality(first * ratio**step)
+        return known[step]
+
+    top = 0
+    while True:
+        best = max((top - 1, top, top + 1), key=at)
+        if best == top:
+            break
+        top = best
+    left, middle, right = at(top - 1), at(top), at(top + 1)
+    curvature = left - 2 * middle + right
+    shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+    return first * ratio ** (top + shift), middle - 0.25 * (left - right) * shift
+
+
+@dataclass(frozen=True)
+class WhiteNoiseValidation:
+    """Quality of a critic: PSNR of held-out images with white noise, restored at their best lam."""
+
+    images: Sequence[Tensor]
+    sigma: float
+    seed: int
+
+    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+        """Mean PSNR in dB, and the lam that gave it."""
+        regularizer = LocalRegularizer(critic)
+        lam, quality = best_lam(
+            lambda lam: restored_psnr(regularizer, self.images, self.sigma, lam, self.seed),
+            first=0.15 * self.sigma,  # a unit gradient per patch makes lam proportional to sigma
+        )
+        return quality, {"lam": lam}
+
+
+@dataclass(frozen=True)
+class CriterionValidation:
+    """Quality of a critic where the degradation is unknown: criterion (7) on held-out patches."""
+
+    patches: UnpairedPatches
+    penalty: float
+    batches: int = 16
+    batch: int = 64
+
+    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+        """The criterion D, and the Wasserstein estimate in it."""
+        terms = []
+        for index in range(self.batches):
+            clean, degraded, mixing = map(torch.from_numpy, self.patches.batch(self.batch, index))
+            loss = critic_loss(critic, clean, degraded, mixing, self.penalty)
+            terms.append((loss.wasserstein.item(), loss.gradient_penalty.item()))
+        wasserstein, penalty = np.mean(terms, axis=0)
+        if not math.isfinite(wasserstein):
+            return -math.inf, {}
+        return float(wasserstein - penalty), {"wasserstein": float(wasserstein)}
