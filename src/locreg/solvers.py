@@ -14,7 +14,7 @@ from locreg.options import AdamOptions, GradientDescentOptions
 
 
 class Status(enum.Enum):
-    """Why a solver stopped."""
+    """Why a solver stopped: its tolerance was met, its steps were used up, or the energy grew."""
 
     CONVERGED = "converged"
     MAXIMUM_STEPS = "maximum steps"
@@ -76,8 +76,9 @@ def adam(
         x.grad = at_x.gradient
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
-    _record(history, objective.evaluate(x), 0.0, on_step)
-    return Solution(x, Status.MAXIMUM_STEPS, tuple(history))
+    at_x = objective.evaluate(x)
+    _record(history, at_x, 0.0, on_step)
+    return Solution(x, Status.MAXIMUM_STEPS if _finite(at_x) else Status.FAILED, tuple(history))
 
 
 @torch.no_grad()
@@ -102,7 +103,10 @@ def gradient_descent(
         if move.norm() <= options.tolerance * x.norm():
             status = Status.CONVERGED
             break
-    _record(history, objective.evaluate(x), 0.0, on_step)
+    at_x = objective.evaluate(x)
+    _record(history, at_x, 0.0, on_step)
+    if not _finite(at_x) or (at_x.energy > history[0].energy).any():
+        status = Status.FAILED  # a step size too large climbs instead of descending
     return Solution(x, status, tuple(history))
 
 
