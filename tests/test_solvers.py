@@ -1,5 +1,6 @@
 """Solvers against closed forms: R(x) = |x|^2 / 2, where everything is known."""
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -80,7 +81,7 @@ def test_adam_steps_decay_exponentially():
     assert len(rates) == 50
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] == pytest.approx(0.01)
-    ratios = [b / a for a, b in zip(rates, rates[1:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(rates)]
     assert ratios == pytest.approx([ratios[0]] * 49)
 
 

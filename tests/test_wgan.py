@@ -74,3 +74,15 @@ def test_each_pair_has_its_own_position_on_its_line():
     clean, degraded = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
     middle = interpolate(clean, degraded, torch.tensor([0.0, 0.25, 1.0]))
     assert middle.flatten(1).mean(1).tolist() == [1.0, 0.75, 0.0]
+
+
+def test_a_dead_critic_has_a_finite_gradient():
+    """Where all ReLUs are off grad r is 0, and so is the penalty's subgradient."""
+    critic = small_critic().float().requires_grad_()
+    with torch.no_grad():
+        for bias in critic.biases.values():
+            bias.fill_(-100.0)
+    patches = random_image(2, 1, 7, 7, dtype=torch.float32)
+    terms = accumulate_critic_gradient(critic, patches, patches, torch.rand(2), 5.0)
+    assert terms.gradient_penalty.item() == pytest.approx(5.0)
+    assert all((parameter.grad == 0).all() for parameter in critic.parameters())

@@ -21,7 +21,8 @@ from locreg.weights import Calibration
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_PATCH = 8
+_PATCH = 8  # side of the patches that the noise level is estimated from
+_MOST_PATCHES = 100_000  # of a larger image every second, third, ... patch is used
 
 
 def estimate_sigma(x: Tensor) -> float:
@@ -35,14 +36,16 @@ def estimate_sigma(x: Tensor) -> float:
     Raises:
         LocregError: when the image is too small to hold 2 patches per eigenvalue.
     """
-    patches = x.double().unfold(2, _PATCH, 1).unfold(3, _PATCH, 1)
-    samples = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
-    if len(samples) < 2 * samples.shape[1]:
+    positions = (x.shape[2] - _PATCH + 1) * (x.shape[3] - _PATCH + 1)
+    if min(x.shape[2:]) < _PATCH or positions < 2 * x.shape[1] * _PATCH**2:
         raise LocregError(
             f"An image of {x.shape[3]}x{x.shape[2]} pixels is too small to estimate its noise "
             "level: give sigma."
         )
-    eigenvalues = torch.linalg.eigvalsh(torch.cov(samples.T)).clamp_min(0).numpy()
+    apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
+    patches = x.unfold(2, _PATCH, apart).unfold(3, _PATCH, apart)
+    samples = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).double()
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(samples.T)).clamp_min(0).cpu().numpy()
     for count in range(len(eigenvalues), 0, -1):
         smallest = eigenvalues[:count]
         if smallest.mean() <= np.median(smallest):

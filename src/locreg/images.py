@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from locreg.errors import LocregError
 from locreg.files import write_atomically
 
-READABLE = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+READABLE = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {},
     ".tif": {"compression": "deflate"},
     ".tiff": {"compression": "deflate"},
-    ".webp": {"lossless": True},
+    ".webp": {"lossless": True, "exact": True},
     ".jpg": {"Q": 95},
     ".jpeg": {"Q": 95},
 }
@@ -95,20 +95,11 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
     """
     import pyvips
 
-    check_writable(path)
+    check_writable(path, source)
     suffix = path.suffix.lower()
     sample_type = source.sample_type if source else "uint8"
-    if suffix in (".jpg", ".jpeg", ".webp") and sample_type != "uint8":
-        raise LocregError(
-            f"{path} cannot hold {sample_type} samples: write a .tif"
-            + (" or .png file." if sample_type == "uint16" else " file.")
-        )
-    if suffix == ".png" and sample_type == "float32":
-        raise LocregError(f"{path} cannot hold float samples: write a .tif file.")
     samples = _from_unit_range(pixels, sample_type)
     if source is not None and source.alpha is not None:
-        if suffix in (".jpg", ".jpeg"):
-            raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
         samples = np.concatenate([samples, source.alpha])
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples.transpose(1, 2, 0)))
     grey = len(pixels) == 1
@@ -124,18 +115,28 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
     write_atomically(path, content)
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a name that no image can be written to, before any work is done.
+def check_writable(path: Path, source: ImageFile | None = None) -> None:
+    """Refuse a name that cannot be written to without loss, before any work is done.
 
     Raises:
-        LocregError: when the suffix is not a writable format or the folder does not exist.
+        LocregError: when the suffix is not a writable format, the format cannot hold the depth or
+            alpha of ``source``, or the folder does not exist.
     """
-    if path.suffix.lower() not in _SAVE_OPTIONS:
+    suffix = path.suffix.lower()
+    if suffix not in _SAVE_OPTIONS:
         raise LocregError(f"{path} has no format that can be written ({' '.join(WRITABLE)}).")
     if path.is_dir():
         raise LocregError(f"{path} is a folder: give the name of a file in it.")
     if not path.parent.is_dir():
         raise LocregError(f"{path.parent} does not exist: make this folder first.")
+    if source is None:
+        return
+    if source.sample_type == "float32" and suffix not in (".tif", ".tiff"):
+        raise LocregError(f"{path} cannot hold float samples: write a .tif file.")
+    if source.sample_type == "uint16" and suffix not in (".png", ".tif", ".tiff"):
+        raise LocregError(f"{path} cannot hold 16-bit samples: write a .tif or .png file.")
+    if source.alpha is not None and suffix in (".jpg", ".jpeg"):
+        raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
 
 
 def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:

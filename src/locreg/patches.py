@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _ORDER, _CROP, _BATCH = range(3)
 
 
-def add_noise(
+def add_noise_in_range(
     patches: NDArray[np.float32], noise: NoiseRange, random: np.random.Generator
 ) -> NDArray[np.float32]:
     """Patches (B, C, h, w) plus white Gaussian noise, one level drawn per patch, not clipped."""
@@ -162,7 +162,7 @@ class UnpairedPatches:
         degraded = self.degraded.patches(count, iteration)
         mixing = random.random(count, dtype=np.float32)
         if self.noise is not None:
-            degraded = add_noise(degraded, self.noise, random)
+            degraded = add_noise_in_range(degraded, self.noise, random)
         return clean, degraded, mixing
 
     @property

@@ -52,7 +52,7 @@ def train_from_folders(
     to the patches of one of them. With ``degraded``, nothing is assumed of the degradation.
 
     Args:
-        output: the weight file; its checkpoint and log are written beside it.
+        output: the weight file; its log is written beside it, and until the end a checkpoint.
         clean: folder of clean images, searched with all its subfolders.
         degraded: folder of degraded images, of other scenes.
         noise: white Gaussian noise to add, where there is no folder of degraded images.
@@ -72,6 +72,8 @@ def train_from_folders(
             f"{checkpoint_path(output)} is left from an earlier training: "
             "resume it, or delete it to start anew."
         )
+    if not resume and output.exists():
+        raise LocregError(f"{output} exists already: choose another name, or delete it.")
     begin = time.time()
     clean_files, clean_held_out = split_folder(clean, held_out=data.held_out, seed=data.seed)
     if degraded is None:
@@ -148,6 +150,7 @@ def train_from_folders(
             calibration=calibration,
         )
         save_weights(weights, output)
+    checkpoint_path(output).unlink(missing_ok=True)
     return weights
 
 

@@ -7,6 +7,7 @@ and on k alone, so a resumed run gives the same weights, bit for bit, as one nev
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ class TrainingState:
     iteration: int = 0
     best: dict[str, Tensor] | None = None
     validations: list[dict[str, float]] = field(default_factory=list)
+    # Wasserstein estimates and penalties, added up since the last line of the log.
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -92,20 +95,18 @@ def train_critic(
         desc="training",
         smoothing=0.05,
     )
-    sums = torch.zeros(2, dtype=torch.float64)
     with bar:
         while state.iteration < options.iterations:
-            sums += _step(state, patches, options)
+            state.sums += _step(state, patches, options)
             done = state.iteration
             bar.update()
             if done % options.log_every == 0:
-                means, sums = (sums / options.log_every).tolist(), torch.zeros_like(sums)
-                record = {"iteration": done, "wasserstein": means[0], "gradient_penalty": means[1]}
-                if not all(map(torch.isfinite, torch.tensor(means))):
-                    raise LocregError(
-                        f"Training diverged before iteration {done}: lower the learning rate."
-                    )
-                bar.set_postfix(W=f"{means[0]:.4f}", penalty=f"{means[1]:.4f}", refresh=False)
+                record = _log_record(state, options)
+                bar.set_postfix(
+                    W=f"{record['wasserstein']:.4f}",
+                    penalty=f"{record['gradient_penalty']:.4f}",
+                    refresh=False,
+                )
                 _append(log, record)
             last = done == options.iterations
             if validate is not None and (done % options.validate_every == 0 or last):
@@ -162,6 +163,7 @@ def _validate(state: TrainingState, validate: Validate) -> dict[str, float]:
 def _save_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> None:
     tensors = {f"critic.{k}": v for k, v in state.critic.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
+    tensors["sums"] = state.sums
     tensors |= {f"best.{k}": v for k, v in (state.best or {}).items()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
@@ -192,6 +194,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.critic.load_state_dict(part("critic."))
     state.average.load_state_dict(part("average."))
     state.best = part("best.") or None
+    state.sums = tensors["sums"]
     adam = state.optimizer.state_dict()
     adam["state"] = {
         index: part(f"adam.{index}.") for index in range(len(list(state.critic.parameters())))
@@ -199,6 +202,21 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.optimizer.load_state_dict(adam)
     state.iteration = header["iteration"]
     state.validations = header["validations"]
+
+
+def _log_record(state: TrainingState, options: TrainingOptions) -> dict[str, float]:
+    """Means since the last record; starts the next ones."""
+    wasserstein, penalty = (state.sums / options.log_every).tolist()
+    state.sums = torch.zeros_like(state.sums)
+    if not (math.isfinite(wasserstein) and math.isfinite(penalty)):
+        raise LocregError(
+            f"Training diverged before iteration {state.iteration}: lower the learning rate."
+        )
+    return {
+        "iteration": state.iteration,
+        "wasserstein": wasserstein,
+        "gradient_penalty": penalty,
+    }
 
 
 def _append(log: Path | None, record: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
 from locreg.wgan import critic_loss
 
+log = logging.getLogger(__name__)
+
 
 def psnr(x: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of x, clipped to [0, 1], per image: (B, ...) to (B,)."""
@@ -29,15 +32,24 @@ def psnr(x: Tensor, reference: Tensor) -> Tensor:
 
 
 def load_crops(files: Sequence[Path], *, size: int, channels: int) -> list[Tensor]:
-    """The centre crops (1, channels, <= size, <= size) of image files; unreadable ones left out."""
+    """The centre crops (1, channels, <= size, <= size) of image files.
+
+    Files that cannot be read are named in the log and left out.
+
+    Raises:
+        LocregError: when none of them can be read.
+    """
     crops = []
     for path in files:
         try:
             pixels = to_unit_range(to_channels(read_samples(path), channels))
-        except LocregError:
-            continue  # training has named it already
+        except LocregError as error:
+            log.warning("skipped: %s", error)
+            continue
         top, left = (max(n - size, 0) // 2 for n in pixels.shape[1:])
         crops.append(torch.from_numpy(pixels[None, :, top : top + size, left : left + size].copy()))
+    if not crops:
+        raise LocregError(f"None of the {len(files)} images to measure with can be read.")
     return crops
 
 
@@ -65,11 +77,12 @@ def restored_psnr(
 
 
 def best_lam(
-    quality: Callable[[float], float], first: float, ratio: float = 1.25
+    quality: Callable[[float], float], first: float, *, ratio: float = 1.25, reach: int = 16
 ) -> tuple[float, float]:
     """The lam of highest quality and that quality, by climbing a geometric grid from ``first``.
 
-    The summit is refined by the parabola through its three highest points.
+    The summit is refined by the parabola through its three highest points. The climb ends at
+    ``first * ratio**(+-reach)``: for an untrained critic the quality may rise for ever.
     """
     known: dict[int, float] = {}
 
@@ -79,14 +92,16 @@ def best_lam(
         return known[step]
 
     top = 0
-    while True:
-        best = max((top - 1, top, top + 1), key=at)
+    while abs(top) < reach:
+        best = max((top, top - 1, top + 1), key=at)
         if best == top:
             break
         top = best
     left, middle, right = at(top - 1), at(top), at(top + 1)
     curvature = left - 2 * middle + right
-    shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+    if abs(top) == reach or curvature >= 0:
+        return first * ratio**top, middle
+    shift = 0.5 * (left - right) / curvature
     return first * ratio ** (top + shift), middle - 0.25 * (left - right) * shift
 
 

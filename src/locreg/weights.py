@@ -146,8 +146,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         LocregError: when the file cannot be read, or is not of this format or version.
     """
     try:
-        start = path.read_bytes()[:2]
-        if start == b"PK" or start[:1] == b"\x80":
+        with path.open("rb") as raw:
+            start = raw.read(9)
+        # A safetensors file begins with the length of its JSON header, in 8 bytes.
+        if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
             raise LocregError(
                 f"{path} is a pickle, which could run any program when loaded: "
                 "locreg reads safetensors files only."
@@ -161,7 +163,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise LocregError(f"{path} is not a complete safetensors file.") from None
     if _KEY not in metadata:
         raise LocregError(f"{path} is a safetensors file, but not one written by locreg.")
-    header = json.loads(metadata[_KEY])
+    try:
+        header = json.loads(metadata[_KEY])
+    except ValueError:
+        raise LocregError(f"{path} is damaged: its header is not JSON.") from None
     if header.get("format") != FORMAT:
         raise LocregError(
             f"{path} has format version {header.get('format')}, this locreg reads {FORMAT}: "

@@ -102,7 +102,7 @@ def accumulate_critic_gradient(
 
     gradient = signal[middle]
     norms = gradient.flatten(1).norm(dim=1)
-    slopes = 2 * penalty / batch * (norms - 1) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+    slopes = 2 * penalty / batch * (norms - 1) / norms.clamp_min(1e-12)
     tangent = slopes.view(-1, 1, 1, 1) * gradient  # v: the penalty's derivative by grad r
     scores = inputs[-1]
     for index, layer in enumerate(critic.layers):

@@ -1,0 +1,45 @@
+"""The example photograph and the README's picture, made anew: python examples/make_pictures.py
+
+The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from skimage.data import chelsea
+
+import locreg
+from locreg.images import read_image, write_image
+from locreg.validation import psnr
+
+ROOT = Path(__file__).parents[1]
+SIGMA = 0.1
+
+
+def main() -> None:
+    """Add noise, restore the file as a user would, and draw both."""
+    clean = chelsea().transpose(2, 0, 1).astype(np.float32) / 255
+    noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
+    write_image(ROOT / "examples" / "noisy.png", clean + SIGMA * noise)
+    noisy = read_image(ROOT / "examples" / "noisy.png").pixels
+
+    y = torch.from_numpy(noisy)[None]
+    found = locreg.restore(y, locreg.load("alr-rgb"), sigma="auto")
+    reference = torch.from_numpy(clean)[None]
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, image, name in (
+        (axes[0], y, "noisy"),
+        (axes[1], found.image, f"restored (noise level found: {found.sigma:.3f})"),
+    ):
+        axis.imshow(image[0].permute(1, 2, 0).clamp(0, 1))
+        axis.set_title(f"{name}, {psnr(image, reference).item():.1f} dB", fontsize=10)
+        axis.set_axis_off()
+    figure.savefig(ROOT / "docs" / "before_after.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The command line, end to end: what it writes, what it says, and how it fails."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+
+from locreg.cli import main
+from locreg.images import read_samples
+from test_images import BAD_FILES
+
+FAST = ("--steps", "2")
+
+
+@pytest.fixture
+def locreg(monkeypatch, capsys):
+    """Run a command in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["locreg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+def save(path, samples, interpretation="srgb", **options):
+    image = pyvips.Image.new_from_array(samples)
+    image.copy(interpretation=interpretation).write_to_file(str(path), **options)
+
+
+@pytest.fixture
+def noisy(tmp_path, photograph):
+    """A noisy crop of a real photograph."""
+    random = np.random.default_rng(0)
+    crop = photograph[100:164, 150:230] + 25.5 * random.standard_normal((64, 80, 3))
+    path = tmp_path / "noisy.png"
+    save(path, crop.clip(0, 255).astype(np.uint8))
+    return path
+
+
+def test_denoise_writes_the_image_and_a_record(locreg, noisy, weight_file):
+    out = noisy.with_name("out.png")
+    status, text, _ = locreg("denoise", noisy, "-o", out, "--weights", weight_file, "--json")
+    assert status == 0
+    record = json.loads(text)
+    assert read_samples(out).shape == (64, 80, 3)
+    assert record["sigma"] == pytest.approx(0.1, abs=0.02)
+    assert record["iterations"] == 50
+    assert record["status"] == "maximum steps"
+    assert {"lam", "energy", "seconds", "weights", "input", "output"} <= record.keys()
+
+
+def test_the_packaged_weights_clean_a_photograph(locreg, noisy, photograph):
+    """The main promise, without any option: at least 5 dB on a noisy photograph."""
+    out = noisy.with_name("out.png")
+    assert locreg("denoise", noisy, "-o", out)[0] == 0
+    clean = photograph[100:164, 150:230].astype(float)
+    errors = [np.square(read_samples(p) - clean).mean() for p in (noisy, out)]
+    assert 10 * np.log10(errors[0] / errors[1]) > 5
+
+
+def test_gradient_descent_is_a_choice(locreg, noisy, weight_file):
+    status, text, _ = locreg(
+        "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,
+        "--solver", "gradient-descent", "--steps", "7", "--lam", "0.01", "--json",
+    )  # fmt: skip
+    record = json.loads(text)
+    assert (status, record["iterations"], record["sigma"], record["lam"]) == (0, 7, None, 0.01)
+
+
+def test_a_folder_keeps_names_and_structure_and_skips_finished_files(
+    locreg, noisy, weight_file, tmp_path
+):
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "deep").mkdir(parents=True)
+    shutil.copy(noisy, source / "a.png")
+    save(source / "deep" / "b.jpg", read_samples(noisy))
+    save(source / "c.gif", read_samples(noisy))
+    options = ("--weights", weight_file, "--sigma", "0.1", *FAST)
+    assert locreg("denoise", source, "-o", target, *options)[0] == 0
+    written = sorted(str(p.relative_to(target)) for p in target.rglob("*") if p.is_file())
+    assert written == ["a.png", "c.png", "deep/b.jpg"]
+    (target / "a.png").unlink()
+    before = (target / "c.png").stat().st_mtime_ns
+    status, text, err = locreg("denoise", source, "-o", target, *options)
+    assert status == 0
+    assert "2 of 3 images are done already" in err
+    assert text.count("\n") == 1
+    assert (target / "c.png").stat().st_mtime_ns == before
+
+
+def test_one_bad_file_does_not_stop_a_folder(locreg, noisy, weight_file, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    shutil.copy(noisy, source / "a.png")
+    (source / "b.png").write_text("hello")
+    shutil.copy(noisy, source / "c.png")
+    status, _, err = locreg(
+        "denoise", source, "-o", target, "--weights", weight_file, "--sigma", "0.1", *FAST
+    )
+    assert status == 1
+    assert "b.png" in err
+    assert "1 of 3 images failed" in err
+    assert sorted(p.name for p in target.iterdir()) == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "interpretation", "suffix"),
+    [
+        (np.full((20, 20, 4), (90, 60, 200, 7), np.uint8), "srgb", ".png"),
+        (np.full((20, 20, 3), 40_000, np.uint16), "rgb16", ".png"),
+        (np.full((20, 20, 3), 0.3, np.float32), "scrgb", ".tif"),
+    ],
+)
+def test_depth_and_alpha_are_kept(locreg, tmp_path, weight_file, samples, interpretation, suffix):
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    save(source, samples, interpretation)
+    status, *_ = locreg(
+        "denoise", source, "-o", target, "--weights", weight_file, "--sigma", "0", *FAST
+    )
+    assert status == 0
+    np.testing.assert_array_equal(read_samples(target), samples)
+
+
+@pytest.mark.parametrize("case", BAD_FILES, ids=[case[0] for case in BAD_FILES])
+def test_bad_images_fail_in_one_sentence(locreg, tmp_path, weight_file, case):
+    name, make, words = case
+    make(tmp_path / name)
+    present = set(tmp_path.iterdir())
+    status, out, err = locreg(
+        "denoise", tmp_path / name, "-o", tmp_path / "out.png", "--weights", weight_file
+    )
+    assert status == 1
+    assert out == ""
+    assert err.startswith("locreg: error: ")
+    assert err.count("\n") == 1
+    assert name in err
+    assert any(word in err for word in words.split("|"))
+    assert set(tmp_path.iterdir()) == present
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--sigma", "25"), 2, "25/255"),
+        (("--sigma", "loud"), 2, "number or auto"),
+        (("--sigma=-1",), 2, "at least 0"),
+        (("--lam=-0.5",), 2, "lam must be at least 0"),
+        (("--steps", "0"), 2, "steps must be at least 1"),
+        (("--weights", "nothing"), 1, "alr-gray, alr-rgb"),
+        (("--device", "cuda"), 1, "No CUDA device"),
+        (("--solver", "newton"), 2, "newton"),
+        (("--no-such-option",), 2, "no-such-option"),
+    ],
+)
+def test_wrong_options_fail_in_one_sentence(locreg, noisy, options, status, words):
+    import torch
+
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    target = noisy.with_name("out.png")
+    found, _, err = locreg("denoise", noisy, "-o", target, *options)
+    assert found == status
+    assert words in err
+    assert "Traceback" not in err
+    assert not target.exists()
+
+
+def test_an_input_is_never_overwritten(locreg, noisy, weight_file):
+    before = noisy.read_bytes()
+    for target in (noisy, noisy.parent):
+        status, _, err = locreg("denoise", noisy, "-o", target, "--weights", weight_file)
+        assert status == 2
+        assert "never overwritten" in err
+    status, _, err = locreg("denoise", noisy.parent, "-o", noisy.parent)
+    assert status == 2
+    assert noisy.read_bytes() == before
+
+
+def test_an_unwritable_output_fails_in_one_sentence(locreg, noisy, weight_file):
+    if not Path("/proc").is_dir():
+        pytest.skip("needs a folder that nobody can write to")
+    status, _, err = locreg(
+        "denoise", noisy, "-o", "/proc/out.png", "--weights", weight_file, "--sigma", "0.1", *FAST
+    )
+    assert status == 1
+    assert "/proc/out.png cannot be written" in err
+
+
+def test_a_full_disk_fails_in_one_sentence(locreg, noisy, weight_file, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    present = set(noisy.parent.iterdir())
+    status, _, err = locreg(
+        "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,
+        "--sigma", "0.1", *FAST,
+    )  # fmt: skip
+    assert status == 1
+    assert "No space left on device" in err
+    assert set(noisy.parent.iterdir()) == present
+
+
+def test_score_draws_a_picture_and_tells_the_mean(locreg, noisy, weight_file):
+    target = noisy.with_name("map.png")
+    status, text, _ = locreg("score", noisy, "-o", target, "--weights", weight_file)
+    assert status == 0
+    assert "mean score" in text
+    assert "90% of clean training images" in text
+    assert min(read_samples(target).shape[:2]) > 100
+    status, text, _ = locreg("score", noisy, "-o", target, "--weights", weight_file, "--json")
+    assert {"mean_score", "clean_images", "degraded_images"} <= json.loads(text).keys()
+    assert locreg("score", noisy, "-o", noisy, "--weights", weight_file)[0] == 2
+    assert locreg("score", noisy, "-o", noisy.with_name("map.doc"))[0] == 1
+
+
+def test_info_tells_what_a_file_holds(locreg, weight_file):
+    status, text, _ = locreg("info", weight_file)
+    assert status == 0
+    assert "receptive_field: 5" in text
+    record = json.loads(locreg("info", weight_file, "--json")[1])
+    assert record["parameters"] == 3 * 4 * 9 + 4 + 4 * 9
+    assert locreg("info", "nothing")[0] == 1
+
+
+def test_packaged_weights_are_small_and_described(locreg):
+    size = 0
+    for name, channels in (("alr-rgb", 3), ("alr-gray", 1)):
+        record = json.loads(locreg("info", name, "--json")[1])
+        assert (record["in_channels"], record["receptive_field"]) == (channels, 15)
+        assert record["training"]["iterations_done"] >= 30_000
+        assert record["training"]["noise"] == "0.05:0.3"
+        assert record["training"]["command"].startswith("locreg train")
+        assert record["training"]["validations"]
+        assert record["calibration"]["lam_polynomial"]
+        from importlib import resources
+
+        size += (
+            (Path(str(resources.files("locreg"))) / "packaged" / f"{name}.safetensors")
+            .stat()
+            .st_size
+        )
+    assert size < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--noise", "25"), 2, "25/255"),
+        (("--noise", "0.3:0.1"), 2, "low <= high"),
+        ((), 2, "either"),
+        (("--noise", "0.1", "--iterations", "0"), 2, "iterations"),
+        (("--noise", "0.1", "--channels", "2"), 2, "channels"),
+        (("--noise", "0.1"), 1, "holds no images"),
+    ],
+)
+def test_wrong_training_fails_in_one_sentence(locreg, tmp_path, arguments, status, words):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    target = tmp_path / "w.safetensors"
+    found, _, err = locreg("train", "--clean", folder, "-o", target, *arguments)
+    assert found == status
+    assert words in err
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
+
+
+def test_help_shows_in_a_fresh_process_without_torch():
+    code = (
+        "import sys; sys.argv = ['locreg', '--help']\n"
+        "from locreg.cli import main\n"
+        "try: main()\n"
+        "finally: sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'pyvips')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0
+    for command in ("denoise", "score", "train", "info"):
+        assert command in done.stdout

@@ -1,0 +1,191 @@
+"""Files to arrays and back: nothing is lost, and every bad file is refused in one sentence."""
+
+import numpy as np
+import pytest
+import pyvips
+from hypothesis import given
+from hypothesis import strategies as st
+
+from locreg.errors import LocregError
+from locreg.files import write_atomically
+from locreg.images import (
+    list_images,
+    read_image,
+    read_samples,
+    to_channels,
+    to_unit_range,
+    write_image,
+)
+
+CASES = [
+    ("uint8", 1, ".png"), ("uint8", 2, ".png"), ("uint8", 3, ".png"), ("uint8", 4, ".png"),
+    ("uint16", 1, ".png"), ("uint16", 3, ".png"), ("uint16", 4, ".png"),
+    ("uint8", 3, ".tif"), ("uint16", 1, ".tif"), ("uint16", 3, ".tif"),
+    ("float32", 1, ".tif"), ("float32", 3, ".tif"), ("uint8", 3, ".webp"), ("uint8", 4, ".webp"),
+]  # fmt: skip
+
+
+def save(path, samples, interpretation=None, **options):
+    image = pyvips.Image.new_from_array(samples)
+    if interpretation:
+        image = image.copy(interpretation=interpretation)
+    image.write_to_file(str(path), **options)
+
+
+def make_file(path, sample_type, bands, seed=0):
+    random = np.random.default_rng(seed)
+    shape = (9, 13, bands)
+    if sample_type == "float32":
+        samples = random.uniform(-0.2, 1.3, shape).astype(np.float32)
+        interpretation = None
+    else:
+        samples = random.integers(0, np.iinfo(sample_type).max, shape, sample_type, endpoint=True)
+        deep = sample_type == "uint16"
+        interpretation = ("grey16" if deep else "b-w") if bands < 3 else "rgb16" if deep else "srgb"
+    options = {"lossless": True, "exact": True} if path.suffix == ".webp" else {}
+    save(path, samples, interpretation, **options)
+    return samples
+
+
+@pytest.mark.parametrize(("sample_type", "bands", "suffix"), CASES)
+def test_round_trip_is_exact(tmp_path, sample_type, bands, suffix):
+    """Every sample of every bit depth and of alpha survives reading and writing."""
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    samples = make_file(source, sample_type, bands)
+    np.testing.assert_array_equal(read_samples(source), samples)
+    image = read_image(source)
+    assert image.pixels.shape == (1 if bands < 3 else 3, 9, 13)
+    assert image.sample_type == sample_type
+    write_image(target, image.pixels, image)
+    np.testing.assert_array_equal(read_samples(target), samples)
+
+
+@given(st.sampled_from(("uint8", "uint16")), st.data())
+def test_unit_range_is_a_bijection_onto_the_levels(sample_type, data):
+    largest = int(np.iinfo(sample_type).max)
+    level = data.draw(st.integers(0, largest))
+    unit = to_unit_range(np.array([level], dtype=sample_type))
+    assert unit.dtype == np.float32
+    assert 0 <= unit[0] <= 1
+    assert np.rint(unit.astype(np.float64) * largest) == level
+
+
+def test_metadata_is_kept(tmp_path):
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    image = pyvips.Image.new_from_array(np.zeros((4, 4, 3), np.uint8)).copy(interpretation="srgb")
+    profile = pyvips.Image.profile_load("srgb") if hasattr(pyvips.Image, "profile_load") else b"p"
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", bytes(profile))
+    image.set_type(pyvips.GValue.gstr_type, "exif-ifd0-Copyright", "A. Person (A. Person, ASCII)")
+    image.write_to_file(str(source))
+    read = read_image(source)
+    write_image(target, read.pixels, read)
+    found = pyvips.Image.new_from_file(str(target))
+    assert found.get("icc-profile-data") == bytes(profile)
+    assert found.get("exif-ifd0-Copyright").startswith("A. Person")
+
+
+def test_values_out_of_range_are_clipped_in_integer_files(tmp_path):
+    path = tmp_path / "out.png"
+    write_image(path, np.array([[[-0.5, 0.5, 1.5]]], np.float32))
+    assert read_samples(path).ravel().tolist() == [0, 128, 255]
+
+
+def test_palette_image_is_read_as_colour(tmp_path):
+    path = tmp_path / "palette.png"
+    samples = np.zeros((8, 8, 3), np.uint8)
+    samples[:, 4:] = (200, 30, 60)
+    save(path, samples, "srgb", palette=True)
+    np.testing.assert_allclose(read_samples(path)[:, :, :3].astype(int), samples, atol=2)
+
+
+def test_grey_and_colour_are_made_from_each_other():
+    colour = np.full((2, 2, 3), (10, 200, 30), np.uint8)
+    assert to_channels(colour, 1).tolist() == np.full((1, 2, 2), 124).tolist()
+    grey = np.full((2, 2, 2), (7, 255), np.uint8)  # with alpha
+    assert to_channels(grey, 3).tolist() == np.full((3, 2, 2), 7).tolist()
+
+
+def animated(path):
+    random = np.random.default_rng(0)
+    save(path, random.integers(0, 255, (8, 4, 3), np.uint8), "srgb", page_height=4)
+
+
+def float_file(value):
+    def make(path):
+        samples = np.zeros((4, 4, 3), np.float32)
+        samples[1, 2, 0] = value
+        save(path, samples)
+
+    return make
+
+
+def truncated(path):
+    whole = path.with_name("whole.png")
+    make_file(whole, "uint8", 3)
+    path.write_bytes(whole.read_bytes()[:150])
+
+
+BAD_FILES = [
+    ("empty.png", lambda p: p.write_bytes(b""), "empty"),
+    ("text.png", lambda p: p.write_text("not a picture"), "not an image"),
+    ("truncated.png", truncated, "damaged|not an image"),
+    ("animated.gif", animated, "2 frames"),
+    ("nan.tif", float_file(np.nan), "NaN or infinite"),
+    ("infinite.tif", float_file(np.inf), "NaN or infinite"),
+    ("counts.tif", float_file(4095.0), "up to 4095"),
+    ("missing.png", lambda _: None, "does not exist"),
+    (
+        "cmyk.tif",
+        lambda p: save(p, np.zeros((4, 4, 4), np.uint8), "cmyk"),
+        "cmyk",
+    ),
+    ("five.tif", lambda p: save(p, np.zeros((4, 4, 5), np.uint8), "multiband"), "5 channels"),
+    ("wide.tif", lambda p: save(p, np.zeros((4, 4), np.int32)), "int32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make", "words"), BAD_FILES, ids=[case[0] for case in BAD_FILES])
+def test_bad_files_are_refused_by_name(tmp_path, name, make, words):
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(LocregError, match=words) as caught:
+        read_image(path)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sample_type", "bands", "target", "words"),
+    [
+        ("uint16", 3, "out.jpg", "write a .tif or .png"),
+        ("float32", 3, "out.png", "write a .tif"),
+        ("uint8", 4, "out.jpg", "alpha"),
+        ("uint8", 3, "out.xyz", "no format"),
+        ("uint8", 3, "nowhere/out.png", "does not exist"),
+    ],
+)
+def test_targets_that_would_lose_something_are_refused(tmp_path, sample_type, bands, target, words):
+    source = tmp_path / ("in.tif" if sample_type == "float32" else "in.png")
+    make_file(source, sample_type, bands)
+    image = read_image(source)
+    with pytest.raises(LocregError, match=words):
+        write_image(tmp_path / target, image.pixels, image)
+    assert sorted(tmp_path.iterdir()) == [source]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(LocregError, match=r"out\.png cannot be written: No space left"):
+        write_atomically(path, b"new")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_folders_without_images_are_refused(tmp_path):
+    with pytest.raises(LocregError, match="holds no images"):
+        list_images(tmp_path)
+    with pytest.raises(LocregError, match="not a folder"):
+        list_images(tmp_path / "nowhere")

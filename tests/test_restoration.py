@@ -1,0 +1,166 @@
+"""Restoration and calibration: levels found, parameters followed, wrong input refused."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import random_image, small_critic
+from locreg.calibration import calibrate_unpaired, calibrate_white_noise, estimate_sigma
+from locreg.errors import LocregError, UsageError
+from locreg.options import AdamOptions, GradientDescentOptions
+from locreg.regularizer import LocalRegularizer
+from locreg.restoration import restore
+from locreg.solvers import Status
+from locreg.validation import add_noise, psnr
+from locreg.weights import Calibration, Weights
+
+QUANTILES = {
+    "quantile_levels": (0.5,), "clean_patches": (0.0,), "degraded_patches": (1.0,),
+    "clean_images": (0.0,), "degraded_images": (1.0,),
+}  # fmt: skip
+
+
+def calibrated(in_channels=1, sigma_range=(0.05, 0.4)):
+    critic = small_critic("silu", in_channels=in_channels)
+    calibration = Calibration(lam_polynomial=(-2.0, 1.0), sigma_range=sigma_range, **QUANTILES)
+    return LocalRegularizer(Weights(critic=critic, calibration=calibration))
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.1, 0.2])
+def test_noise_level_of_a_photograph_is_found(photograph, sigma):
+    clean = torch.from_numpy(photograph.transpose(2, 0, 1)[None, :, :256, :256] / 255.0)
+    found = estimate_sigma(add_noise(clean, sigma, seed=0))
+    assert found == pytest.approx(sigma, rel=0.1)
+
+
+@settings(max_examples=15)
+@given(sigma=st.floats(0.001, 1), seed=st.integers(0, 99))
+def test_noise_level_of_a_constant_image_is_found(sigma, seed):
+    image = torch.full((1, 1, 96, 96), 0.5, dtype=torch.float64)
+    assert estimate_sigma(add_noise(image, sigma, seed)) == pytest.approx(sigma, rel=0.1)
+
+
+def test_a_noiseless_constant_image_has_no_noise():
+    assert estimate_sigma(torch.full((1, 3, 64, 64), 0.5)) == pytest.approx(0, abs=1e-7)
+
+
+def test_lam_follows_from_sigma():
+    y = random_image(1, 1, 12, 12)
+    found = restore(y, calibrated(), sigma=0.1)
+    assert found.sigma == 0.1
+    assert found.lam == pytest.approx(math.exp(-2) * 0.1)
+    assert found.image.shape == y.shape
+    assert len(found.solution.history) == 51
+
+
+def test_sigma_auto_is_estimated_and_recorded():
+    y = add_noise(torch.full((1, 1, 64, 64), 0.5, dtype=torch.float64), 0.1, seed=1)
+    found = restore(y, calibrated(), sigma="auto", solver=AdamOptions(steps=2))
+    assert found.sigma == estimate_sigma(y)
+
+
+def test_given_lam_needs_no_sigma():
+    y = random_image(1, 1, 12, 12)
+    found = restore(y, calibrated(), lam=0.02, solver=GradientDescentOptions(steps=5))
+    assert (found.sigma, found.lam) == (None, 0.02)
+
+
+def test_sigma_zero_returns_the_input():
+    y = random_image(2, 1, 12, 12)
+    assert torch.equal(restore(y, calibrated(), sigma=0.0).image, y)
+
+
+def test_a_batch_is_restored_as_its_images_are():
+    y = random_image(3, 1, 14, 11)
+    together = restore(y, calibrated(), sigma=0.1).image
+    for k in range(3):
+        alone = restore(y[k : k + 1], calibrated(), sigma=0.1).image
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-10)
+
+
+def test_a_colour_image_is_restored_by_a_grey_regularizer_channel_by_channel():
+    y = random_image(1, 3, 14, 11)
+    found = restore(y, calibrated(), sigma=0.1).image
+    alone = restore(y[:, 1:2], calibrated(), sigma=0.1).image
+    torch.testing.assert_close(found[:, 1:2], alone, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (6, 6)])
+def test_images_smaller_than_the_receptive_field_are_restored(size):
+    y = random_image(1, 1, *size)
+    found = restore(y, calibrated(), sigma=0.1)
+    assert found.image.shape == y.shape
+    assert found.solution.status is Status.MAXIMUM_STEPS
+
+
+@settings(max_examples=10)
+@given(tile=st.integers(3, 40))
+def test_the_tile_size_does_not_change_the_restored_image(tile):
+    y = random_image(1, 1, 25, 19)
+    critic = small_critic("softplus")
+    options = GradientDescentOptions(steps=20, step_size=0.05)
+    whole, tiled = (
+        restore(y, LocalRegularizer(critic, tile=t), lam=0.05, solver=options).image
+        for t in (100, tile)
+    )
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-12)
+
+
+def test_white_noise_calibration_finds_the_best_lam():
+    """The fitted lam is better than lam a third larger or smaller."""
+    critic = small_critic("relu")
+    regularizer = LocalRegularizer(critic)
+    images = [0.5 + 0.2 * torch.sin(torch.arange(576).double() / 40).view(1, 1, 24, 24)]
+    calibration = calibrate_white_noise(
+        regularizer, images, degraded_sigmas=(0.1, 0.1), seed=0, sigmas=(0.1,), progress=False
+    )
+    noisy = add_noise(images[0], 0.1, seed=0)
+    lam = calibration.record["lams"][0]
+    qualities = [
+        psnr(restore(noisy, regularizer, lam=lam * f).image, images[0]).item()
+        for f in (0.75, 1.0, 1.33)
+    ]
+    assert max(qualities) == qualities[1]
+    assert calibration.record["psnr"][0] == pytest.approx(qualities[1], abs=0.05)
+
+
+def test_unpaired_calibration_gives_restored_images_the_scores_of_clean_ones():
+    class Variation:
+        """r = |x|^2: clean images are dark, degraded ones bright; lam must bring them together."""
+
+        def score_map(self, x):
+            return 0.5 * x.square()
+
+        def value_and_grad(self, x):
+            return self.score_map(x).flatten(1).sum(1), x
+
+    bright, dark = torch.full((1, 1, 8, 8), 0.8), torch.full((1, 1, 8, 8), 0.4)
+    calibration = calibrate_unpaired(Variation(), [dark], [bright], progress=False)
+    # min 1/2 (x - 0.8)^2 + lam/2 x^2 is at 0.8 / (1 + lam), which is 0.4 at lam = 1.
+    assert calibration.lam(0.1) == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"sigma": 25}, UsageError, "25/255"),
+        ({"sigma": -0.1}, UsageError, "at least 0"),
+        ({"sigma": float("nan")}, UsageError, "at least 0"),
+        ({"lam": -1.0}, UsageError, "lam must be"),
+        ({}, UsageError, "give sigma"),
+        ({"y": torch.zeros(3, 9, 9)}, LocregError, "shape"),
+        ({"y": torch.full((1, 1, 9, 9), float("nan"))}, LocregError, "NaN"),
+        ({"y": torch.zeros(1, 1, 9, 9), "sigma": 0.1}, LocregError, "float32"),
+        ({"regularizer": calibrated(3), "sigma": 0.1}, LocregError, "3, H, W"),
+        ({"regularizer": LocalRegularizer(small_critic()), "sigma": 0.1}, LocregError, "give lam"),
+        ({"sigma": "auto"}, LocregError, "too small"),
+        ({"sigma": "auto", "operator": object()}, UsageError, "denoising only"),
+    ],
+)
+def test_wrong_input_is_refused(change, error, words):
+    arguments = {"y": random_image(1, 1, 9, 9), "regularizer": calibrated(), **change}
+    with pytest.raises(error, match=words):
+        restore(**arguments)

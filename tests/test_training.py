@@ -1,0 +1,233 @@
+"""Training: a resumed run equals an uninterrupted one, in a process killed without warning."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+
+from locreg.critic import PatchCritic, standard_layers
+from locreg.errors import LocregError, UsageError
+from locreg.options import CriticOptions, DataOptions, NoiseRange, TrainingOptions
+from locreg.patches import PatchPool, UnpairedPatches
+from locreg.recipes import checkpoint_path, log_path, train_from_folders
+from locreg.regularizer import LocalRegularizer
+from locreg.training import learning_rate, train_critic
+from locreg.validation import add_noise, best_lam, load_crops
+from locreg.weights import load_weights, read_tensors
+
+SMALL = {
+    "critic": CriticOptions(width=4),
+    "data": DataOptions(held_out=1, validation_size=16, calibration_images=0, seed=3),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Smooth random images in colour and one in grey."""
+    folder = tmp_path_factory.mktemp("clean")
+    random = np.random.default_rng(0)
+    for k in range(8):
+        waves = random.uniform(0, 40, (3, 2))
+        y, x = np.mgrid[0:40, 0:48] / 48
+        image = np.stack([np.sin(a * y + b * x) for a, b in waves], axis=2) * 100 + 128
+        samples = image.astype(np.uint8)[:, :, : 1 if k == 0 else 3]
+        file = pyvips.Image.new_from_array(samples)
+        file.copy(interpretation="b-w" if k == 0 else "srgb").write_to_file(
+            str(folder / f"{k}.png")
+        )
+    return folder
+
+
+def train(folder, output, *, resume=False, iterations=24, **others):
+    options = TrainingOptions(
+        iterations=iterations, batch=4, validate_every=12, checkpoint_every=6, log_every=3,
+        weight_average=0.9,
+    )  # fmt: skip
+    settings = {**SMALL, "noise": NoiseRange(low=0.1, high=0.2), **others}
+    return train_from_folders(
+        output, clean=folder, training=options, resume=resume, progress=False, **settings
+    )
+
+
+def test_two_runs_with_one_seed_are_equal_and_seeds_matter(folder, tmp_path):
+    one, two = (train(folder, tmp_path / f"{k}.safetensors") for k in range(2))
+    other_seed = DataOptions(**{**SMALL["data"].__dict__, "seed": 4})
+    three = train(folder, tmp_path / "3.safetensors", data=other_seed)
+    weights = [torch.cat([p.flatten() for p in w.critic.parameters()]) for w in (one, two, three)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
+    """SIGKILL in the middle, in a real process; weights and log equal those never interrupted."""
+    arguments = [
+        "train", "--clean", str(folder), "--noise", "0.1:0.2", "--width", "4", "--seed", "3",
+        "--held-out", "1", "--validation-size", "16", "--calibration-images", "0",
+        "--iterations", "400", "--batch", "4", "--validate-every", "150",
+        "--checkpoint-every", "7", "--log-every", "5", "--weight-average", "0.9",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    locreg = [sys.executable, "-c", "from locreg.cli import main; main()"]
+
+    def command(name, *more):
+        return [*locreg, *arguments, "-o", str(tmp_path / name), *more]
+
+    whole = tmp_path / "whole.safetensors"
+    subprocess.run(command(whole.name), check=True, env=environment, capture_output=True)
+
+    cut = tmp_path / "cut.safetensors"
+    process = subprocess.Popen(
+        command(cut.name), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not checkpoint_path(cut).exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not cut.exists()
+    assert read_tensors(checkpoint_path(cut))[0]["iteration"] < 400
+    subprocess.run(command(cut.name, "--resume"), check=True, env=environment, capture_output=True)
+
+    for expected, found in zip(
+        load_weights(whole).critic.parameters(), load_weights(cut).critic.parameters(), strict=True
+    ):
+        assert torch.equal(expected, found)
+    assert log_path(whole).read_text() == log_path(cut).read_text()
+    assert not checkpoint_path(cut).exists()
+
+
+def test_the_record_tells_how_the_weights_were_made(folder, tmp_path):
+    weights = train(folder, tmp_path / "w.safetensors")
+    training = weights.training
+    assert training["iterations_done"] == 24
+    assert [v["iteration"] for v in training["validations"]] == [12, 24]
+    assert training["noise"] == "0.1:0.2"
+    assert training["data"]["seed"] == 3
+    assert "3 images" in training["clean"]
+    assert weights.calibration is None
+    lines = [
+        json.loads(line) for line in log_path(tmp_path / "w.safetensors").read_text().splitlines()
+    ]
+    assert {"iteration", "wasserstein", "gradient_penalty"} <= lines[0].keys()
+    assert any("quality" in line for line in lines)
+
+
+def test_the_best_validated_weights_are_kept(folder):
+    files = sorted(folder.iterdir())
+    pools = [PatchPool(files[k::2], size=15, channels=1, seed=k) for k in range(2)]
+    patches = UnpairedPatches(pools[0], pools[1], NoiseRange(low=0.1, high=0.1), seed=0)
+    critic = PatchCritic(standard_layers(3), in_channels=1)
+    seen = []
+
+    def validate(candidate):
+        seen.append(candidate.weights[0].detach().clone())
+        return [1.0, 3.0, 2.0][len(seen) - 1], {}
+
+    options = TrainingOptions(iterations=9, batch=2, validate_every=3, log_every=3)
+    trained = train_critic(patches, critic, options, validate=validate, progress=False)
+    assert torch.equal(trained.critic.weights[0], seen[1])
+    assert [v["quality"] for v in trained.validations] == [1.0, 3.0, 2.0]
+
+
+def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
+    """The point of it all: after a short training noise scores higher than no noise."""
+    weights = train_from_folders(
+        tmp_path / "w.safetensors", clean=folder, noise=NoiseRange(low=0.2, high=0.2),
+        critic=CriticOptions(width=8), data=DataOptions(held_out=0, calibration_images=0),
+        training=TrainingOptions(iterations=150, batch=16), progress=False,
+    )  # fmt: skip
+    regularizer = LocalRegularizer(weights)
+    clean = load_crops(sorted(folder.iterdir()), size=40, channels=3)
+    scores = [
+        [regularizer.score_map(add_noise(x, sigma, seed=5)).mean() for x in clean]
+        for sigma in (0.0, 0.2)
+    ]
+    assert max(scores[0]) < min(scores[1])
+
+
+def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
+    degraded = tmp_path / "degraded"
+    degraded.mkdir()
+    random = np.random.default_rng(1)
+    for path in folder.iterdir():
+        samples = pyvips.Image.new_from_file(str(path)).numpy()
+        noisy = np.clip(samples + 40 * random.standard_normal(samples.shape), 0, 255)
+        interpretation = "b-w" if noisy.ndim == 2 else "srgb"
+        pyvips.Image.new_from_array(noisy.astype(np.uint8)).copy(
+            interpretation=interpretation
+        ).write_to_file(str(degraded / path.name))
+    options = TrainingOptions(iterations=120, batch=16, validate_every=60)
+    weights = train_from_folders(
+        tmp_path / "w.safetensors", clean=folder, degraded=degraded, critic=CriticOptions(width=6),
+        data=DataOptions(held_out=2, calibration_images=2, calibration_size=24), training=options,
+        progress=False,
+    )  # fmt: skip
+    assert not weights.calibration.depends_on_sigma
+    assert 1e-4 < weights.calibration.lam(0.1) == weights.calibration.lam(0.3) < 1
+    assert [set(v) for v in weights.training["validations"]] == [
+        {"iteration", "quality", "wasserstein"}
+    ] * 2
+
+
+def test_learning_rate_decays_from_first_to_last():
+    options = TrainingOptions(iterations=11)
+    assert learning_rate(options, 0) == pytest.approx(1e-3)
+    assert learning_rate(options, 10) == pytest.approx(1e-4)
+    assert learning_rate(options, 5) == pytest.approx(10**-3.5)
+
+
+def test_best_lam_does_not_climb_for_ever():
+    lam, quality = best_lam(lambda lam: lam, 1.0, ratio=2.0, reach=3)
+    assert (lam, quality) == (8.0, 8.0)
+
+
+@pytest.mark.parametrize("first", [0.3, 1.0, 9.0])
+def test_best_lam_finds_the_summit_of_a_parabola_in_log_lam(first):
+    lam, quality = best_lam(lambda lam: 7 - (np.log(lam) - np.log(2)) ** 2, first)
+    assert lam == pytest.approx(2)
+    assert quality == pytest.approx(7)
+
+
+def test_misuse_is_refused(folder, tmp_path):
+    output = tmp_path / "w.safetensors"
+    with pytest.raises(UsageError, match="either"):
+        train(folder, output, noise=None)
+    with pytest.raises(LocregError, match="no interrupted training"):
+        train(folder, output, resume=True)
+    with pytest.raises(LocregError, match="make this folder"):
+        train(folder, tmp_path / "nowhere" / "w.safetensors")
+    output.write_bytes(b"precious")
+    with pytest.raises(LocregError, match="exists already"):
+        train(folder, output)
+    assert output.read_bytes() == b"precious"
+    output.unlink()
+    checkpoint_path(output).write_bytes(b"precious")
+    with pytest.raises(LocregError, match="resume it, or delete it"):
+        train(folder, output)
+
+
+def test_resuming_with_other_settings_is_refused(folder, tmp_path):
+    output = tmp_path / "w.safetensors"
+
+    def interrupt(_):
+        raise InterruptedError
+
+    files = sorted(folder.iterdir())
+    pools = [PatchPool(files, size=15, channels=1, seed=k) for k in range(2)]
+    patches = UnpairedPatches(pools[0], pools[1], None, seed=0)
+    checkpoint = checkpoint_path(output)
+    options = TrainingOptions(iterations=4, batch=2, checkpoint_every=2, validate_every=3)
+    critic = PatchCritic(standard_layers(3), in_channels=1)
+    with pytest.raises(InterruptedError):
+        train_critic(
+            patches, critic, options, validate=interrupt, checkpoint=checkpoint, progress=False
+        )
+    changed = TrainingOptions(iterations=5, batch=2, checkpoint_every=2, validate_every=3)
+    with pytest.raises(LocregError, match=r"other settings \(options\)"):
+        train_critic(patches, critic, changed, checkpoint=checkpoint, resume=True, progress=False)
