@@ -14,7 +14,7 @@ import torch
 
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
-from locreg.options import CriticOptions, DataOptions, NoiseRange, TrainingOptions
+from locreg.options import CriticOptions, DataOptions, NoiseRange, Recipe, TrainingOptions
 from locreg.patches import PatchPool, UnpairedPatches
 from locreg.recipes import checkpoint_path, log_path, train_from_folders
 from locreg.regularizer import LocalRegularizer
@@ -51,9 +51,8 @@ def train(folder, output, *, resume=False, iterations=24, **others):
         weight_average=0.9,
     )  # fmt: skip
     settings = {**SMALL, "noise": NoiseRange(low=0.1, high=0.2), **others}
-    return train_from_folders(
-        output, clean=folder, training=options, resume=resume, progress=False, **settings
-    )
+    recipe = Recipe(clean=folder, training=options, **settings)
+    return train_from_folders(output, recipe, resume=resume, progress=False)
 
 
 def test_two_runs_with_one_seed_are_equal_and_seeds_matter(folder, tmp_path):
@@ -137,11 +136,14 @@ def test_the_best_validated_weights_are_kept(folder):
 
 def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
     """The point of it all: after a short training noise scores higher than no noise."""
-    weights = train_from_folders(
-        tmp_path / "w.safetensors", clean=folder, noise=NoiseRange(low=0.2, high=0.2),
-        critic=CriticOptions(width=8), data=DataOptions(held_out=0, calibration_images=0),
-        training=TrainingOptions(iterations=150, batch=16), progress=False,
-    )  # fmt: skip
+    recipe = Recipe(
+        clean=folder,
+        noise=NoiseRange(low=0.2, high=0.2),
+        critic=CriticOptions(width=8),
+        data=DataOptions(held_out=0, calibration_images=0),
+        training=TrainingOptions(iterations=150, batch=16),
+    )
+    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
     regularizer = LocalRegularizer(weights)
     clean = load_crops(sorted(folder.iterdir()), size=40, channels=3)
     scores = [
@@ -163,11 +165,14 @@ def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
             interpretation=interpretation
         ).write_to_file(str(degraded / path.name))
     options = TrainingOptions(iterations=120, batch=16, validate_every=60)
-    weights = train_from_folders(
-        tmp_path / "w.safetensors", clean=folder, degraded=degraded, critic=CriticOptions(width=6),
-        data=DataOptions(held_out=2, calibration_images=2, calibration_size=24), training=options,
-        progress=False,
-    )  # fmt: skip
+    recipe = Recipe(
+        clean=folder,
+        degraded=degraded,
+        critic=CriticOptions(width=6),
+        data=DataOptions(held_out=2, calibration_images=2, calibration_size=24),
+        training=options,
+    )
+    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
     assert not weights.calibration.depends_on_sigma
     assert 1e-4 < weights.calibration.lam(0.1) == weights.calibration.lam(0.3) < 1
     assert [set(v) for v in weights.training["validations"]] == [

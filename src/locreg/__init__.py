@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DataOptions,
         GradientDescentOptions,
         NoiseRange,
+        Recipe,
         TrainingOptions,
     )
     from locreg.recipes import train_from_folders
@@ -41,6 +42,7 @@ _HOMES = {
         "DataOptions",
         "GradientDescentOptions",
         "NoiseRange",
+        "Recipe",
         "TrainingOptions",
     ),
     "recipes": ("train_from_folders",),
@@ -62,6 +64,7 @@ __all__ = [
     "NoiseRange",
     "Objective",
     "PatchCritic",
+    "Recipe",
     "Restoration",
     "Solution",
     "Status",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from locreg.options import (
     DataOptions,
     GradientDescentOptions,
     NoiseRange,
+    Recipe,
     TrainingOptions,
 )
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from locreg.batch import Job
     from locreg.regularizer import LocalRegularizer
-    from locreg.restoration import Restoration
     from locreg.solvers import Iterate, OnStep
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -104,6 +104,7 @@ class Denoise:
         import torch
 
         from locreg.images import check_writable, read_image, write_image
+        from locreg.records import restoration_record, sentence
         from locreg.restoration import restore
 
         image = read_image(job.source)
@@ -130,8 +131,8 @@ class Denoise:
                 f"{job.source}: the energy grew without bound; use a smaller lam or adam."
             )
         write_image(job.target, found.image[0].cpu().numpy(), image)
-        record = _restoration_record(job, name, found)
-        print(json.dumps(record) if self.json else _sentence(record))
+        record = restoration_record(job, name, found)
+        print(json.dumps(record) if self.json else sentence(record))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,16 +226,19 @@ class Train:
 
     def run(self) -> int:
         """Train, calibrate, write."""
-        from locreg.recipes import shell_command, train_from_folders
-
-        weights = train_from_folders(
-            self.output,
+        recipe = Recipe(
             clean=self.clean,
             degraded=self.degraded,
             noise=None if self.noise is None else NoiseRange.parse(self.noise),
             critic=self.critic,
             data=self.data,
             training=self.training,
+        )
+        from locreg.recipes import shell_command, train_from_folders
+
+        weights = train_from_folders(
+            self.output,
+            recipe,
             resume=self.resume,
             device=_device(self.device),
             command=shell_command(sys.argv[1:]),
@@ -259,22 +263,12 @@ class Info:
 
     def run(self) -> int:
         """Print the header."""
+        from locreg.records import outline, weights_record
         from locreg.weights import load_weights
 
         weights = load_weights(self.input)
-        critic = weights.critic
-        record = {
-            "weights": self.input,
-            "in_channels": critic.in_channels,
-            "receptive_field": critic.receptive_field,
-            "stride": critic.stride,
-            "parameters": sum(p.numel() for p in critic.parameters()),
-            "layers": [asdict(layer) for layer in critic.layers],
-            "criterion": weights.criterion,
-            "training": weights.training,
-            "calibration": asdict(weights.calibration) if weights.calibration else None,
-        }
-        print(json.dumps(record) if self.json else _outline(record))
+        record = weights_record(self.input, weights)
+        print(json.dumps(record) if self.json else outline(record))
         return DONE
 
 
@@ -388,52 +382,3 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
-
-
-def _restoration_record(job: Job, weights: str, found: Restoration) -> dict[str, Any]:
-    last = found.solution.history[-1]
-    return {
-        "input": str(job.source),
-        "output": str(job.target),
-        "weights": weights,
-        "sigma": found.sigma,
-        "lam": found.lam,
-        "iterations": len(found.solution.history) - 1,
-        "status": found.solution.status.value,
-        "energy": float(last.energy.sum()),
-        "gradient_norm": float(last.gradient_norm.square().sum().sqrt()),
-        "seconds": round(found.seconds, 3),
-    }
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
-    return (
-        f"{record['output']}: {sigma}lam {record['lam']:.5f}, {record['iterations']} steps, "
-        f"{record['seconds']:.1f} s"
-    )
-
-
-def _outline(value: Any, indent: int = 0) -> str:
-    """Nested plain data as indented lines; short lists stay on one line."""
-    lines = []
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            lines += [f"{' ' * indent}{key}:", _outline(item, indent + 2)]
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
-            lines.append(f"{' ' * indent}{key}:")
-            lines += [
-                f"{' ' * (indent + 2)}" + ", ".join(f"{k} {_short(v)}" for k, v in row.items())
-                for row in item
-            ]
-        else:
-            lines.append(f"{' ' * indent}{key}: {_short(item)}")
-    return "\n".join(lines)
-
-
-def _short(item: Any) -> str:
-    if isinstance(item, float):
-        return f"{item:.5g}"
-    if isinstance(item, list | tuple):
-        return ", ".join(map(_short, item))
-    return "none" if item is None else str(item)

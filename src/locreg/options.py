@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that the command line can show its help at on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from locreg.errors import UsageError
 
@@ -180,3 +181,33 @@ class DataOptions:
             raise UsageError("validation_size and calibration_size must be at least 16.")
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a weight file is made from.
+
+    Attributes:
+        clean: folder of clean images, searched with all its subfolders.
+        degraded: folder of degraded images; they need not show the same scenes.
+        noise: white Gaussian noise to add, where there is no folder of degraded images. The clean
+            folder is then cut into two halves of different images, and one of them gets the noise.
+    """
+
+    clean: Path
+    degraded: Path | None = None
+    noise: NoiseRange | None = None
+    critic: CriticOptions = CriticOptions()
+    data: DataOptions = DataOptions()
+    training: TrainingOptions = TrainingOptions()
+
+    def __post_init__(self) -> None:
+        if (self.degraded is None) == (self.noise is None):
+            raise UsageError("Give either a folder of degraded images or a noise level.")
+
+    @property
+    def validation_sigma(self) -> float | None:
+        """Noise level of the validation images; None where the criterion itself is validated."""
+        if self.data.validation_sigma is None and self.noise is not None:
+            return (self.noise.low + self.noise.high) / 2
+        return self.data.validation_sigma

@@ -85,11 +85,7 @@ class PatchPool:
             )
         random = np.random.default_rng([_BATCH, self.seed, iteration])
         batch = [self._draw(images, random) for _ in range(count)]
-        return (
-            to_unit_range(np.stack(batch))
-            if _one_dtype(batch)
-            else np.stack([to_unit_range(patch) for patch in batch])
-        )
+        return np.stack([to_unit_range(patch) for patch in batch])
 
     def _draw(
         self, images: list[NDArray[np.generic]], random: np.random.Generator
@@ -131,10 +127,6 @@ class PatchPool:
         top, left = (int(random.integers(max(n - self.crop, 0) + 1)) for n in image.shape[1:])
         # A copy, so that the rest of a large image is not kept alive by its crop.
         return image[:, top : top + self.crop, left : left + self.crop].copy()
-
-
-def _one_dtype(arrays: Sequence[NDArray[np.generic]]) -> bool:
-    return len({array.dtype for array in arrays}) == 1
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
-from locreg.errors import LocregError, UsageError
-from locreg.options import CriticOptions, DataOptions, NoiseRange, TrainingOptions
+from locreg.errors import LocregError
+from locreg.options import Recipe
 from locreg.patches import PatchPool, UnpairedPatches, split_folder
 from locreg.regularizer import LocalRegularizer
 from locreg.training import TrainedCritic, Validate, train_critic
@@ -34,13 +33,8 @@ def log_path(output: Path) -> Path:
 
 def train_from_folders(
     output: Path,
+    recipe: Recipe,
     *,
-    clean: Path,
-    degraded: Path | None = None,
-    noise: NoiseRange | None = None,
-    critic: CriticOptions = CriticOptions(),
-    data: DataOptions = DataOptions(),
-    training: TrainingOptions = TrainingOptions(),
     resume: bool = False,
     device: torch.device | str = "cpu",
     command: str | None = None,
@@ -48,162 +42,166 @@ def train_from_folders(
 ) -> Weights:
     """Train a critic on unpaired patches, calibrate it, and write its weight file.
 
-    With ``noise``, the clean folder is cut into two halves of different images, and noise is added
-    to the patches of one of them. With ``degraded``, nothing is assumed of the degradation.
-
     Args:
         output: the weight file; its log is written beside it, and until the end a checkpoint.
-        clean: folder of clean images, searched with all its subfolders.
-        degraded: folder of degraded images, of other scenes.
-        noise: white Gaussian noise to add, where there is no folder of degraded images.
+        recipe: folders, noise, architecture and constants.
         resume: continue from the checkpoint of an interrupted run of the same recipe.
         command: what to record as the command that made the file.
 
     Raises:
-        UsageError: when not exactly one of ``degraded`` and ``noise`` is given.
         LocregError: when folders or checkpoint cannot be used or the output cannot be written.
     """
-    if (degraded is None) == (noise is None):
-        raise UsageError("Give either a folder of degraded images or a noise level.")
-    if not output.parent.is_dir():
-        raise LocregError(f"{output.parent} does not exist: make this folder first.")
-    if not resume and checkpoint_path(output).exists():
-        raise LocregError(
-            f"{checkpoint_path(output)} is left from an earlier training: "
-            "resume it, or delete it to start anew."
-        )
-    if not resume and output.exists():
-        raise LocregError(f"{output} exists already: choose another name, or delete it.")
-    begin = time.time()
-    clean_files, clean_held_out = split_folder(clean, held_out=data.held_out, seed=data.seed)
-    if degraded is None:
-        half = len(clean_files) // 2
-        clean_files, degraded_files = clean_files[:half], clean_files[half:]
-        degraded_held_out = clean_held_out
-    else:
-        degraded_files, degraded_held_out = split_folder(
-            degraded, held_out=data.held_out, seed=data.seed
-        )
-
+    _check_output(output, resume)
+    files = _split(recipe)
     network = PatchCritic(
-        standard_layers(critic.width, critic.activation),
-        in_channels=critic.channels,
-        generator=torch.Generator().manual_seed(data.seed),
+        standard_layers(recipe.critic.width, recipe.critic.activation),
+        in_channels=recipe.critic.channels,
+        generator=torch.Generator().manual_seed(recipe.data.seed),
     ).to(device)
-
-    def unpaired(clean_part: list[Path], degraded_part: list[Path]) -> UnpairedPatches:
-        size, augment = network.receptive_field, data.augment and degraded is None
-        pools = [
-            PatchPool(
-                files, size=size, channels=critic.channels, seed=2 * data.seed + k, augment=augment
-            )
-            for k, files in ((1, clean_part), (2, degraded_part))
-        ]
-        return UnpairedPatches(pools[0], pools[1], noise, data.seed)
-
-    validate: Validate | None = None
-    sigma = data.validation_sigma
-    if sigma is None and noise is not None:
-        sigma = (noise.low + noise.high) / 2
-    if data.held_out and sigma is not None:
-        crops = load_crops(clean_held_out, size=data.validation_size, channels=critic.channels)
-        validate = WhiteNoiseValidation([x.to(device) for x in crops], sigma, data.seed)
-    elif data.held_out:
-        validate = CriterionValidation(
-            unpaired(clean_held_out, degraded_held_out), training.penalty
-        )
-
-    sources: dict[str, Any] = {
-        "clean": f"{clean.name}, {len(clean_files)} images",
-        "degraded": f"{(degraded or clean).name}, {len(degraded_files)} other images",
-        "noise": str(noise) if noise else None,
-        "validation_sigma": sigma,
-    }
     trained = train_critic(
-        unpaired(clean_files, degraded_files),
+        _unpaired(recipe, network, files.clean, files.degraded),
         network,
-        training,
-        validate=validate,
+        recipe.training,
+        validate=_validation(recipe, network, files, device),
         checkpoint=checkpoint_path(output),
-        recipe={"data": asdict(data), "sources": sources},
+        recipe={"data": asdict(recipe.data), "sources": _sources(recipe, files)},
         resume=resume,
         log=log_path(output),
         progress=progress,
     )
     weights = Weights(
         critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={"name": "wasserstein", "penalty": training.penalty, "two_sided": True},
-        training={
-            **_record(trained, network, sources, data, training, command),
-            "seconds_of_last_session": round(time.time() - begin),
-        },
+        criterion={"name": "wasserstein", "penalty": recipe.training.penalty, "two_sided": True},
+        training=_record(recipe, files, trained, command),
     )
     save_weights(weights, output)  # an interrupted calibration must not cost the training
-    if data.calibration_images:
-        calibration = _calibrate(
-            trained.critic, clean_files, degraded_files, critic, data, noise, progress
-        )
-        weights = Weights(
-            critic=weights.critic,
-            criterion=weights.criterion,
-            training=weights.training,
-            calibration=calibration,
-        )
+    if recipe.data.calibration_images:
+        calibration = _calibrate(recipe, weights.critic, files, device, progress)
+        weights = replace(weights, calibration=calibration)
         save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
 
 
+def shell_command(arguments: list[str]) -> str:
+    """The command line as one would type it."""
+    return shlex.join(["locreg", *arguments])
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Image files by their use; with synthetic noise all come from the clean folder."""
+
+    clean: list[Path]
+    degraded: list[Path]
+    clean_held_out: list[Path]
+    degraded_held_out: list[Path]
+
+
+def _split(recipe: Recipe) -> _Split:
+    held_out, seed = recipe.data.held_out, recipe.data.seed
+    clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
+    if recipe.degraded is None:
+        half = len(clean) // 2
+        return _Split(clean[:half], clean[half:], clean_held_out, clean_held_out)
+    degraded, degraded_held_out = split_folder(recipe.degraded, held_out=held_out, seed=seed)
+    return _Split(clean, degraded, clean_held_out, degraded_held_out)
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    if not output.parent.is_dir():
+        raise LocregError(f"{output.parent} does not exist: make this folder first.")
+    if resume:
+        return
+    if checkpoint_path(output).exists():
+        raise LocregError(
+            f"{checkpoint_path(output)} is left from an earlier training: "
+            "resume it, or delete it to start anew."
+        )
+    if output.exists():
+        raise LocregError(f"{output} exists already: choose another name, or delete it.")
+
+
+def _unpaired(
+    recipe: Recipe, network: PatchCritic, clean: list[Path], degraded: list[Path]
+) -> UnpairedPatches:
+    clean_pool, degraded_pool = (
+        PatchPool(
+            files,
+            size=network.receptive_field,
+            channels=recipe.critic.channels,
+            seed=2 * recipe.data.seed + offset,
+            augment=recipe.data.augment and recipe.degraded is None,
+        )
+        for offset, files in ((1, clean), (2, degraded))
+    )
+    return UnpairedPatches(clean_pool, degraded_pool, recipe.noise, recipe.data.seed)
+
+
+def _validation(
+    recipe: Recipe, network: PatchCritic, files: _Split, device: torch.device | str
+) -> Validate | None:
+    if not recipe.data.held_out:
+        return None
+    if recipe.validation_sigma is None:
+        patches = _unpaired(recipe, network, files.clean_held_out, files.degraded_held_out)
+        return CriterionValidation(patches, recipe.training.penalty)
+    crops = load_crops(
+        files.clean_held_out, size=recipe.data.validation_size, channels=recipe.critic.channels
+    )
+    images = [x.to(device) for x in crops]
+    return WhiteNoiseValidation(images, recipe.validation_sigma, recipe.data.seed)
+
+
 def _calibrate(
+    recipe: Recipe,
     critic: PatchCritic,
-    clean_files: list[Path],
-    degraded_files: list[Path],
-    options: CriticOptions,
-    data: DataOptions,
-    noise: NoiseRange | None,
+    files: _Split,
+    device: torch.device | str,
     progress: bool,
 ) -> Calibration:
-    regularizer = LocalRegularizer(critic)
+    count, size = recipe.data.calibration_images, recipe.data.calibration_size
     clean, degraded = (
-        load_crops(
-            files[: data.calibration_images], size=data.calibration_size, channels=options.channels
+        [x.to(device) for x in load_crops(part, size=size, channels=recipe.critic.channels)]
+        for part in (files.clean[:count], files.degraded[:count])
+    )
+    regularizer = LocalRegularizer(critic).to(device)
+    try:
+        if recipe.noise is None:
+            return calibrate_unpaired(regularizer, clean, degraded, progress=progress)
+        return calibrate_white_noise(
+            regularizer,
+            clean,
+            degraded_sigmas=(recipe.noise.low, recipe.noise.high),
+            seed=recipe.data.seed,
+            progress=progress,
         )
-        for files in (clean_files, degraded_files)
-    )
-    if noise is None:
-        return calibrate_unpaired(regularizer, clean, degraded, progress=progress)
-    return calibrate_white_noise(
-        regularizer,
-        clean,
-        degraded_sigmas=(noise.low, noise.high),
-        seed=data.seed,
-        progress=progress,
-    )
+    finally:
+        critic.cpu()
+
+
+def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
+    """Names and counts, not paths: a weight file must not tell where its maker's folders are."""
+    return {
+        "clean": f"{recipe.clean.name}, {len(files.clean)} images",
+        "degraded": f"{(recipe.degraded or recipe.clean).name}, {len(files.degraded)} other images",
+        "noise": str(recipe.noise) if recipe.noise else None,
+        "validation_sigma": recipe.validation_sigma,
+    }
 
 
 def _record(
-    trained: TrainedCritic,
-    network: PatchCritic,
-    sources: dict[str, Any],
-    data: DataOptions,
-    training: TrainingOptions,
-    command: str | None,
+    recipe: Recipe, files: _Split, trained: TrainedCritic, command: str | None
 ) -> dict[str, Any]:
     return {
         "command": command,
         "locreg": __version__,
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "receptive_field": network.receptive_field,
-        **sources,
-        **asdict(training),
-        "data": asdict(data),
+        **_sources(recipe, files),
+        **asdict(recipe.training),
+        "data": asdict(recipe.data),
         "iterations_done": trained.iterations,
         "validations": trained.validations,
         "skipped_files": len(trained.skipped),
     }
-
-
-def shell_command(arguments: list[str]) -> str:
-    """The command line as one would type it."""
-    return shlex.join(["locreg", *arguments])

@@ -135,8 +135,10 @@ class CriterionValidation:
     def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
         """The criterion D, and the Wasserstein estimate in it."""
         terms = []
+        device = next(critic.parameters()).device
         for index in range(self.batches):
-            clean, degraded, mixing = map(torch.from_numpy, self.patches.batch(self.batch, index))
+            parts = self.patches.batch(self.batch, index)
+            clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in parts)
             loss = critic_loss(critic, clean, degraded, mixing, self.penalty)
             terms.append((loss.wasserstein.item(), loss.gradient_penalty.item()))
         wasserstein, penalty = np.mean(terms, axis=0)
