@@ -17,6 +17,7 @@ from torch import Tensor
 from locreg.critic import ACTIVATIONS, PatchCritic
 
 _convolution_backward = torch.ops.aten.convolution_backward
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def mirror_indices(length: int, field: int) -> Tensor:
@@ -50,8 +51,8 @@ def scores(critic: PatchCritic, x: Tensor, tile: int) -> Tensor:
     result = None
     for rows, columns, window in _tiles(critic, padded, tile):
         z = window
-        for index in range(len(critic.layers)):
-            z = _forward(critic, index, z)
+        for index, layer in enumerate(critic.layers):
+            z = _activate(layer.activation, _convolve(critic, index, z))
         if result is None:
             result = z.new_empty((len(x), 1, *_score_size(critic, padded)))
         result[:, :, rows, columns] = z
@@ -93,24 +94,46 @@ def _tiles(critic: PatchCritic, padded: Tensor, tile: int) -> Iterator[tuple[sli
     """Rows and columns of scores, and the window of the padded image that they depend on."""
     height, width = _score_size(critic, padded)
     field, stride = critic.receptive_field, critic.stride
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            rows, columns = (
-                slice(top, min(top + tile, height)),
-                slice(left, min(left + tile, width)),
-            )
+    for rows in _spans(height, tile):
+        for columns in _spans(width, tile):
             window = padded[
                 ...,
                 rows.start * stride : (rows.stop - 1) * stride + field,
                 columns.start * stride : (columns.stop - 1) * stride + field,
             ]
-            yield rows, columns, window.contiguous()
+            # The convolutions of wide layers are a quarter faster with the channels last.
+            yield rows, columns, window.contiguous(memory_format=torch.channels_last)
 
 
-def _forward(critic: PatchCritic, index: int, z: Tensor) -> Tensor:
-    layer = critic.layers[index]
-    z = F.conv2d(z, critic.weights[index], critic.bias(index), stride=layer.stride)
-    return z.relu_() if layer.activation == "relu" else ACTIVATIONS[layer.activation](z)
+def _spans(length: int, longest: int) -> Iterator[slice]:
+    """Cut a length into the fewest spans of at most ``longest``, as equal as possible."""
+    count = -(-length // longest)
+    for index in range(count):
+        yield slice(index * length // count, (index + 1) * length // count)
+
+
+def _weight(critic: PatchCritic, index: int) -> Tensor:
+    return critic.weights[index].contiguous(memory_format=torch.channels_last)
+
+
+def _convolve(critic: PatchCritic, index: int, z: Tensor) -> Tensor:
+    stride = critic.layers[index].stride
+    return F.conv2d(z, _weight(critic, index), critic.bias(index), stride=stride)
+
+
+def _convolve_adjoint(critic: PatchCritic, index: int, signal: Tensor, z: Tensor) -> Tensor:
+    """The adjoint of layer ``index``'s convolution, for an input like z."""
+    stride = [critic.layers[index].stride] * 2
+    gradient: Tensor = _convolution_backward(
+        signal, z, _weight(critic, index), None,
+        stride, [0, 0], [1, 1], False, [0, 0], 1, [True, False, False],
+    )[0]  # fmt: skip
+    return gradient
+
+
+def _activate(activation: str, z: Tensor) -> Tensor:
+    activated: Tensor = z.relu_() if activation == "relu" else ACTIVATIONS[activation](z)
+    return activated
 
 
 def _window_value_and_gradient(critic: PatchCritic, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,35 +143,21 @@ def _window_value_and_gradient(critic: PatchCritic, window: Tensor) -> tuple[Ten
     slopes: list[Tensor | None] = []
     for index, layer in enumerate(critic.layers):
         inputs.append(z)
-        if layer.activation in ("relu", "identity"):
-            z = _forward(critic, index, z)
-            slopes.append(None)  # the output itself tells where a ReLU is active
-        else:
-            z = F.conv2d(z, critic.weights[index], critic.bias(index), stride=layer.stride)
-            slopes.append(_slope(layer.activation, z))
-            z = ACTIVATIONS[layer.activation](z)
+        z = _convolve(critic, index, z)
+        # Where a ReLU is active its output tells, and an identity needs nothing.
+        smooth = layer.activation not in ("relu", "identity")
+        slopes.append(_slope(layer.activation, z) if smooth else None)
+        z = _activate(layer.activation, z)
     value = z.sum(dtype=torch.float64)
 
     signal = torch.ones_like(z)
     for index in reversed(range(len(critic.layers))):
-        layer, slope = critic.layers[index], slopes[index]
+        slope = slopes[index]
         if slope is not None:
-            signal = signal * slope
-        elif layer.activation == "relu":
-            signal = torch.ops.aten.threshold_backward(signal, z, 0)
-        signal = _convolution_backward(
-            signal,
-            inputs[index],
-            critic.weights[index],
-            None,
-            [layer.stride] * 2,
-            [0, 0],
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [True, False, False],
-        )[0]
+            signal *= slope
+        elif critic.layers[index].activation == "relu":
+            _threshold_backward(signal, z, 0, grad_input=signal)
+        signal = _convolve_adjoint(critic, index, signal, inputs[index])
         z = inputs[index]
     return value, signal
 

@@ -25,7 +25,7 @@ class LocalRegularizer(nn.Module):
     Args:
         weights: a critic with its calibration; a bare `PatchCritic` will do.
         tile: side of the tiles that the image is worked on in, in scores. It changes speed and
-            memory, not the result. By default 192 on a CPU, where a tile fits the cache, and 1024
+            memory, not the result. By default 256 on a CPU, where a tile fits the cache, and 1024
             on a GPU.
     """
 
@@ -72,7 +72,7 @@ class LocalRegularizer(nn.Module):
         return engine.scores(self.critic, x, self._tile(x))
 
     def _tile(self, x: Tensor) -> int:
-        return self.tile or (1024 if x.is_cuda else 192)
+        return self.tile or (1024 if x.is_cuda else 256)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
