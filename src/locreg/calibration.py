@@ -16,7 +16,7 @@ from locreg.objective import Objective
 from locreg.options import AdamOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
-from locreg.validation import add_noise, best_lam, restored_psnr
+from locreg.validation import add_noise, best_lam, first_lam, restored_psnr
 from locreg.weights import Calibration
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -75,7 +75,10 @@ def calibrate_white_noise(
     found: list[tuple[float, float]] = []
     for sigma in tqdm(sigmas, desc="fitting lam", unit="level", disable=not progress):
         quality = partial(_quality, regularizer, images, sigma, seed, options)
-        first = found[-1][0] * sigma / sigmas[len(found) - 1] if found else 0.15 * sigma
+        if found:
+            first = found[-1][0] * sigma / sigmas[len(found) - 1]
+        else:
+            first = first_lam(regularizer, images, sigma, seed)
         found.append(best_lam(quality, first))
     lams = [lam for lam, _ in found]
     degree = min(2, len(sigmas) - 1)

@@ -98,6 +98,8 @@ class TrainingOptions:
     Attributes:
         iterations: K, number of Adam steps.
         batch: m, number of clean and of degraded patches in a step.
+        patch_size: side of the training patches in pixels; by default the receptive field. On
+            larger patches the criterion is that of R, the sum of r over all their windows.
         penalty: mu, weight of the gradient penalty.
         learning_rate: of the first iteration.
         last_learning_rate: of the last one; in between it decays exponentially.
@@ -110,6 +112,7 @@ class TrainingOptions:
 
     iterations: int = 100_000
     batch: int = 32
+    patch_size: int | None = None
     penalty: float = 5.0
     learning_rate: float = 1e-3
     last_learning_rate: float = 1e-4

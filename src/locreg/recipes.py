@@ -128,7 +128,7 @@ def _unpaired(
     clean_pool, degraded_pool = (
         PatchPool(
             files,
-            size=network.receptive_field,
+            size=recipe.training.patch_size or network.receptive_field,
             channels=recipe.critic.channels,
             seed=2 * recipe.data.seed + offset,
             augment=recipe.data.augment and recipe.degraded is None,

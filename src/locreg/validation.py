@@ -76,6 +76,18 @@ def restored_psnr(
     return float(np.mean(found))
 
 
+def first_lam(
+    regularizer: LocalRegularizer, images: Sequence[Tensor], sigma: float, seed: int
+) -> float:
+    """A lam to start a search from: lam grad R is half as long as the noise in the noisy images."""
+    shares = []
+    for index, clean in enumerate(images):
+        noisy = add_noise(clean, sigma, seed + index)
+        length = regularizer.grad(noisy).norm() / math.sqrt(clean.numel())
+        shares.append(0.5 * sigma / max(length.item(), 1e-12))
+    return float(np.median(shares))
+
+
 def best_lam(
     quality: Callable[[float], float], first: float, *, ratio: float = 1.25, reach: int = 16
 ) -> tuple[float, float]:
@@ -118,7 +130,7 @@ class WhiteNoiseValidation:
         regularizer = LocalRegularizer(critic)
         lam, quality = best_lam(
             lambda lam: restored_psnr(regularizer, self.images, self.sigma, lam, self.seed),
-            first=0.15 * self.sigma,  # a unit gradient per patch makes lam proportional to sigma
+            first=first_lam(regularizer, self.images, self.sigma, self.seed),
         )
         return quality, {"lam": lam}
 

@@ -49,7 +49,9 @@ def critic_loss(
     """Criterion (7): E_n[r] - E_c[r] - mu * E_i[(|grad r| - 1)^2], differentiable by autograd.
 
     Args:
-        critic: any function from a batch (B, ...) to B scores.
+        critic: any function from a batch (B, ...) to B scores. Where it gives several scores per
+            item, as a `PatchCritic` does for patches larger than its receptive field, their sum R
+            takes the place of r.
         clean, degraded: batches of patches of one shape (B, ...).
         mixing: (B,) numbers in [0, 1], the positions on the lines.
         penalty: mu, the weight of the two-sided gradient penalty (Gulrajani et al. 2017).
@@ -58,7 +60,7 @@ def critic_loss(
     gradient = torch.autograd.grad(critic(middle).sum(), middle, create_graph=True)[0]
     norms = gradient.flatten(1).norm(dim=1)
     return CriticLoss(
-        wasserstein=critic(degraded).mean() - critic(clean).mean(),
+        wasserstein=(critic(degraded).sum() - critic(clean).sum()) / len(clean),
         gradient_penalty=penalty * (norms - 1).square().mean(),
     )
 
@@ -117,7 +119,7 @@ def accumulate_critic_gradient(
         if layer.activation == "relu":
             tangent = torch.where(inputs[index + 1][middle] > 0, tangent, 0)
     return CriticLoss(
-        wasserstein=scores[batch : 2 * batch].mean() - scores[:batch].mean(),
+        wasserstein=(scores[batch : 2 * batch].sum() - scores[:batch].sum()) / batch,
         gradient_penalty=penalty * (norms - 1).square().mean(),
     )
 
