@@ -14,6 +14,7 @@ import pyvips
 from locreg.cli import main
 from locreg.images import read_samples
 from test_images import BAD_FILES
+from test_weights import BAD_FILES as BAD_WEIGHTS
 
 FAST = ("--steps", "2")
 
@@ -173,6 +174,49 @@ def test_wrong_options_fail_in_one_sentence(locreg, noisy, options, status, word
     assert words in err
     assert "Traceback" not in err
     assert not target.exists()
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS, ids=[case[1] for case in BAD_WEIGHTS])
+def test_bad_weights_fail_in_one_sentence(locreg, noisy, case):
+    make, words = case
+    weights, target = noisy.with_name("w.safetensors"), noisy.with_name("out.png")
+    make(weights)
+    for command in (("denoise", noisy, "-o", target, "--weights"), ("info",)):
+        status, out, err = locreg(*command, weights)
+        assert status == 1
+        assert out == ""
+        assert words in err
+        assert "w.safetensors" in err
+        assert err.count("\n") == 1
+    assert not target.exists()
+
+
+def test_an_empty_folder_fails_in_one_sentence(locreg, tmp_path, weight_file):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    status, _, err = locreg("denoise", folder, "-o", tmp_path / "out", "--weights", weight_file)
+    assert status == 1
+    assert "empty holds no images" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_names_and_counts_the_files_it_cannot_use(locreg, tmp_path, photograph, caplog):
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    for k in range(5):
+        save(folder / f"{k}.jpg", photograph[40 * k : 40 * k + 40, 100:160])
+    (folder / "broken.jpg").write_text("hello")
+    (folder / "zero.png").write_bytes(b"")
+    status, _, err = locreg(
+        "train", "--clean", folder, "--noise", "0.1", "-o", tmp_path / "w.safetensors",
+        "--iterations", "3", "--width", "3", "--batch", "2", "--held-out", "0",
+        "--calibration-images", "0",
+    )  # fmt: skip
+    assert status == 0
+    assert "2 files could not be used" in err
+    assert "broken.jpg" in caplog.text
+    assert "zero.png" in caplog.text
+    assert (tmp_path / "w.safetensors").exists()
 
 
 def test_an_input_is_never_overwritten(locreg, noisy, weight_file):

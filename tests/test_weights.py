@@ -83,20 +83,20 @@ def checkpoint(path):
     write_tensors(path, {"recipe": {}}, {})
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (pickled, "pickle"),
-        (plain_pickle, "pickle"),
-        (truncated, "not a complete safetensors"),
-        (lambda p: p.write_bytes(b""), "not a complete safetensors"),
-        (lambda p: p.write_text("hello"), "not a complete safetensors"),
-        (other_version, f"format version {FORMAT + 1}"),
-        (foreign, "not one written by locreg"),
-        (wrong_tensors, "damaged"),
-        (checkpoint, "training checkpoint"),
-    ],
-)
+BAD_FILES = [
+    (pickled, "pickle"),
+    (plain_pickle, "pickle"),
+    (truncated, "not a complete safetensors"),
+    (lambda p: p.write_bytes(b""), "not a complete safetensors"),
+    (lambda p: p.write_text("hello"), "not a complete safetensors"),
+    (other_version, f"format version {FORMAT + 1}"),
+    (foreign, "not one written by locreg"),
+    (wrong_tensors, "damaged"),
+    (checkpoint, "training checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), BAD_FILES)
 def test_other_files_are_refused_by_name(tmp_path, make, words):
     path = tmp_path / "w.safetensors"
     make(path)
