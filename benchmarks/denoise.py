@@ -5,7 +5,7 @@
 White Gaussian noise is added in floating point and not clipped, from a seed that depends on the
 file's name and the level alone. Images are restored with the paper's solver at the stored lam and
 measured after clipping to [0, 1]. One line of the CSV is one image; a finished line is not computed
-again, so that an interrupted run resumes.
+again, so that an interrupted run resumes; a checksum of the weights keeps other weights apart.
 """
 
 from __future__ import annotations
@@ -22,12 +22,23 @@ import locreg
 from locreg.images import list_images, read_samples, to_channels, to_unit_range
 from locreg.validation import add_noise, psnr
 
-COLUMNS = ["weights", "folder", "sigma", "given", "image", "used_sigma", "lam", "psnr", "seconds"]
+COLUMNS = [
+    "weights",
+    "checksum",
+    "folder",
+    "sigma",
+    "given",
+    "image",
+    "used_sigma",
+    "lam",
+    "psnr",
+    "seconds",
+]
 
 
 def key(row: dict[str, str]) -> tuple[str, ...]:
     """What makes two lines the same measurement."""
-    return tuple(row[name] for name in COLUMNS[:5])
+    return tuple(row[name] for name in COLUMNS[:6])
 
 
 def finished(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
@@ -36,6 +47,14 @@ def finished(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
         return {}
     with path.open(newline="") as file:
         return {key(row): row for row in csv.DictReader(file)}
+
+
+def parameter_checksum(regularizer: locreg.LocalRegularizer) -> int:
+    """Tells critics apart, and the lam that is stored with them."""
+    checksum = zlib.crc32(repr(regularizer.calibration).encode())
+    for parameter in regularizer.critic.parameters():
+        checksum = zlib.crc32(parameter.numpy().tobytes(), checksum)
+    return checksum
 
 
 def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, given: str) -> dict:
@@ -63,6 +82,7 @@ def main() -> None:
     options = parser.parse_args()
 
     regularizer = locreg.load(options.weights)
+    checksum = f"{parameter_checksum(regularizer):08x}"
     files = list_images(options.folder)
     for sigma in options.sigma:
         known = finished(options.csv)
@@ -70,6 +90,7 @@ def main() -> None:
         for path in tqdm(files, desc=f"{options.weights} {sigma:g} {options.given}"):
             row = {
                 "weights": options.weights,
+                "checksum": checksum,
                 "folder": options.folder.name,
                 "sigma": f"{sigma:g}",
                 "given": options.given,

@@ -44,14 +44,14 @@ def degraded_points(count: int, generator: torch.Generator, sigma: float = 0.35)
     return clean_points(count, generator) + sigma * noise
 
 
-def train_potential(iterations: int = 1200, batch: int = 256, seed: int = 0) -> nn.Module:
+def train_potential(iterations: int = 1000, batch: int = 256, seed: int = 0) -> nn.Module:
     """A critic r of points of the plane, by Algorithm 1 of the paper."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         hidden = [nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
         critic = nn.Sequential(*hidden, nn.Linear(64, 1), nn.Flatten(0))
-    optimizer = torch.optim.Adam(critic.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(critic.parameters(), lr=5e-3)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.1 ** (1 / iterations))
     for _ in range(iterations):
         terms = critic_loss(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from hypothesis import settings
 
@@ -44,8 +45,7 @@ def random_image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64)
 @pytest.fixture(scope="session")
 def photograph() -> np.ndarray:
     """A CC0 photograph that scikit-image ships, (512, 512, 3) uint8."""
-    skimage_data = pytest.importorskip("skimage.data")
-    return skimage_data.astronaut()
+    return skimage.data.astronaut()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import plot_circle
 
 @pytest.fixture(scope="module")
 def potential():
-    return plot_circle.train_potential(iterations=1200)
+    return plot_circle.train_potential(iterations=1000)
 
 
 @pytest.mark.parametrize("radius", [0.5, 0.75, 1.25, 1.5, 1.75])

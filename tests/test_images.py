@@ -76,12 +76,14 @@ def test_metadata_is_kept(tmp_path):
     profile = pyvips.Image.profile_load("srgb") if hasattr(pyvips.Image, "profile_load") else b"p"
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", bytes(profile))
     image.set_type(pyvips.GValue.gstr_type, "exif-ifd0-Copyright", "A. Person (A. Person, ASCII)")
+    image = image.copy(xres=11.811, yres=5.9055)  # 300 and 150 dpi
     image.write_to_file(str(source))
     read = read_image(source)
     write_image(target, read.pixels, read)
     found = pyvips.Image.new_from_file(str(target))
     assert found.get("icc-profile-data") == bytes(profile)
     assert found.get("exif-ifd0-Copyright").startswith("A. Person")
+    assert (found.xres, found.yres) == pytest.approx((11.811, 5.9055), rel=1e-3)
 
 
 def test_values_out_of_range_are_clipped_in_integer_files(tmp_path):

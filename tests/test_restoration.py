@@ -47,6 +47,42 @@ def test_a_noiseless_constant_image_has_no_noise():
     assert estimate_sigma(torch.full((1, 3, 64, 64), 0.5)) == pytest.approx(0, abs=1e-7)
 
 
+def test_noise_of_a_grey_photograph_stored_as_colour_is_found(photograph):
+    """Equal channels make three quarters of a joint covariance's eigenvalues vanish."""
+    grey = torch.from_numpy(photograph[None, None, :256, :256, 0] / 255.0)
+    noisy = add_noise(grey, 0.1, seed=0)
+    found = estimate_sigma(noisy.expand(1, 3, -1, -1))
+    assert found == pytest.approx(estimate_sigma(noisy), rel=1e-6)
+    assert found == pytest.approx(0.1, rel=0.1)
+
+
+class Scaling:
+    """A x = 2 x."""
+
+    def A(self, x):
+        return 2 * x
+
+    def A_adjoint(self, y):
+        return 2 * y
+
+
+def test_an_operator_is_inverted():
+    """With little regularization the restored image is y / 2."""
+    y = random_image(1, 1, 12, 12)
+    options = GradientDescentOptions(steps=100, step_size=0.2)
+    found = restore(y, calibrated(), Scaling(), lam=1e-9, solver=options)
+    torch.testing.assert_close(found.image, y / 2, rtol=0, atol=1e-6)
+
+
+def test_a_lam_that_does_not_follow_from_sigma_needs_none():
+    y = random_image(1, 1, 12, 12)
+    regularizer = calibrated(sigma_range=(1.0, 1.0))
+    found = restore(y, regularizer, sigma="auto")
+    assert (found.sigma, found.lam) == (None, pytest.approx(math.exp(-2)))
+    with pytest.raises(UsageError, match="leave sigma out"):
+        restore(y, regularizer, sigma=0.1)
+
+
 def test_lam_follows_from_sigma():
     y = random_image(1, 1, 12, 12)
     found = restore(y, calibrated(), sigma=0.1)
@@ -129,18 +165,23 @@ def test_white_noise_calibration_finds_the_best_lam():
 
 def test_unpaired_calibration_gives_restored_images_the_scores_of_clean_ones():
     class Variation:
-        """r = |x|^2: clean images are dark, degraded ones bright; lam must bring them together."""
+        """r = x|x|/2: clean images are dark, degraded ones bright; lam must bring them together."""
 
         def score_map(self, x):
-            return 0.5 * x.square()
+            return 0.5 * x * x.abs()
 
         def value_and_grad(self, x):
-            return self.score_map(x).flatten(1).sum(1), x
+            return self.score_map(x).flatten(1).sum(1), x.abs()
 
-    bright, dark = torch.full((1, 1, 8, 8), 0.8), torch.full((1, 1, 8, 8), 0.4)
+        def grad(self, x):
+            return x.abs()
+
+    bright, dark = torch.full((1, 1, 8, 8), 0.8), torch.full((1, 1, 8, 8), 0.6)
     calibration = calibrate_unpaired(Variation(), [dark], [bright], progress=False)
-    # min 1/2 (x - 0.8)^2 + lam/2 x^2 is at 0.8 / (1 + lam), which is 0.4 at lam = 1.
-    assert calibration.lam(0.1) == pytest.approx(1.0, rel=0.1)
+    # min 1/2 (x - 0.8)^2 + lam/2 x^2 is at 0.8 / (1 + lam), which is 0.6 at lam = 1/3.
+    assert calibration.lam(0.1) == pytest.approx(1 / 3, rel=0.1)
+    with pytest.raises(LocregError, match="does not tell"):
+        calibrate_unpaired(Variation(), [-1000 + 0 * dark], [bright], progress=False)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +195,7 @@ def test_unpaired_calibration_gives_restored_images_the_scores_of_clean_ones():
         ({"y": torch.zeros(3, 9, 9)}, LocregError, "shape"),
         ({"y": torch.full((1, 1, 9, 9), float("nan"))}, LocregError, "NaN"),
         ({"y": torch.zeros(1, 1, 9, 9), "sigma": 0.1}, LocregError, "float32"),
-        ({"regularizer": calibrated(3), "sigma": 0.1}, LocregError, "3, H, W"),
+        ({"regularizer": calibrated(3), "sigma": 0.1}, LocregError, "use alr-gray"),
         ({"regularizer": LocalRegularizer(small_critic()), "sigma": 0.1}, LocregError, "give lam"),
         ({"sigma": "auto"}, LocregError, "too small"),
         ({"sigma": "auto", "operator": object()}, UsageError, "denoising only"),

@@ -21,7 +21,8 @@ def imports(path):
     def visit(node, at_top):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             return
-        if isinstance(node, ast.ImportFrom) and node.module:
+        assert not getattr(node, "level", 0), f"{path.name} has a relative import"
+        if isinstance(node, ast.ImportFrom):
             if node.module == "locreg":
                 for alias in node.names:
                     yield f"locreg.{alias.name}", at_top

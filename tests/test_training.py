@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
 from locreg.options import CriticOptions, DataOptions, NoiseRange, Recipe, TrainingOptions
 from locreg.patches import PatchPool, UnpairedPatches
-from locreg.recipes import checkpoint_path, log_path, train_from_folders
+from locreg.recipes import checkpoint_path, log_path, shell_command, train_from_folders
 from locreg.regularizer import LocalRegularizer
 from locreg.training import learning_rate, train_critic
 from locreg.validation import add_noise, best_lam, load_crops
@@ -199,8 +200,39 @@ def test_best_lam_finds_the_summit_of_a_parabola_in_log_lam(first):
     assert quality == pytest.approx(7)
 
 
+def test_patches_may_be_larger_than_the_receptive_field(folder, tmp_path):
+    options = TrainingOptions(iterations=4, batch=2, patch_size=20, log_every=4)
+    recipe = Recipe(
+        clean=folder,
+        noise=NoiseRange(low=0.1, high=0.1),
+        critic=CriticOptions(width=3),
+        data=DataOptions(held_out=0, calibration_images=0),
+        training=options,
+    )
+    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    assert weights.training["patch_size"] == 20
+    small = replace(recipe, training=replace(options, patch_size=14))
+    with pytest.raises(UsageError, match="at least 15"):
+        train_from_folders(tmp_path / "v.safetensors", small, progress=False)
+
+
+def test_overlapping_folders_are_refused(folder):
+    for degraded in (folder, folder / "damaged", folder.parent):
+        with pytest.raises(UsageError, match="overlap"):
+            Recipe(clean=folder, degraded=degraded)
+
+
+def test_the_recorded_command_names_files_without_their_folders():
+    command = shell_command(
+        ["train", "--clean", "/home/me/sharp", "-o", "a.safetensors", "--resume"]
+    )
+    assert command == "locreg train --clean sharp -o a.safetensors"
+
+
 def test_misuse_is_refused(folder, tmp_path):
     output = tmp_path / "w.safetensors"
+    with pytest.raises(UsageError, match="suffix"):
+        train(folder, tmp_path / "w.checkpoint")
     with pytest.raises(UsageError, match="either"):
         train(folder, output, noise=None)
     with pytest.raises(LocregError, match="no interrupted training"):

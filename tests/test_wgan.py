@@ -45,9 +45,11 @@ def test_wasserstein_distance_of_two_shifted_gaussians():
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("stride", [1, 3])
-def test_fast_gradient_equals_double_backpropagation(activation, stride):
+@pytest.mark.parametrize("beyond", [0, 6])
+def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond):
+    """For patches with one window and with several."""
     critic = small_critic(activation, in_channels=2, stride=stride).requires_grad_()
-    size = critic.receptive_field
+    size = critic.receptive_field + beyond
     clean, degraded = random_image(6, 2, size, size), random_image(6, 2, size, size, seed=1)
     mixing = random_image(6, seed=2)
     plain = critic_loss(critic, clean, degraded, mixing, 5.0)

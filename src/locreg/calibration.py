@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +31,8 @@ def estimate_sigma(x: Tensor) -> float:
 
     The smallest eigenvalues of the covariance of 8x8 patches hold noise alone. Starting with all,
     the largest is dropped until mean and median of the rest agree: then none stands out as signal.
+    Where channels depend on each other, as in a grey image stored as colour, other eigenvalues
+    vanish; then the channels are taken one by one and their variances averaged.
 
     Chen, Zhu, Heng, *An efficient statistical method for image noise level estimation*, ICCV 2015.
 
@@ -43,14 +46,25 @@ def estimate_sigma(x: Tensor) -> float:
             "level: give sigma."
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
-    patches = x.unfold(2, _PATCH, apart).unfold(3, _PATCH, apart)
-    samples = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).double()
-    eigenvalues = torch.linalg.eigvalsh(torch.cov(samples.T)).clamp_min(0).cpu().numpy()
+    patches = x[0].unfold(1, _PATCH, apart).unfold(2, _PATCH, apart).flatten(3).flatten(1, 2)
+    joint = _covariance_eigenvalues(patches.permute(1, 0, 2).flatten(1))
+    if joint[0] > 1e-12 * joint[-1]:
+        return math.sqrt(_noise_variance(joint))
+    return math.sqrt(np.mean([_noise_variance(_covariance_eigenvalues(c)) for c in patches]))
+
+
+def _covariance_eigenvalues(samples: Tensor) -> NDArray[np.float64]:
+    """Ascending eigenvalues of the covariance of samples (count, dimension)."""
+    eigenvalues: Tensor = torch.linalg.eigvalsh(torch.cov(samples.double().T))
+    return np.asarray(eigenvalues.clamp_min(0).cpu())
+
+
+def _noise_variance(eigenvalues: NDArray[np.float64]) -> float:
     for count in range(len(eigenvalues), 0, -1):
         smallest = eigenvalues[:count]
         if smallest.mean() <= np.median(smallest):
             break
-    return math.sqrt(smallest.mean())
+    return float(smallest.mean())
 
 
 def calibrate_white_noise(
@@ -74,7 +88,7 @@ def calibrate_white_noise(
     """
     found: list[tuple[float, float]] = []
     for sigma in tqdm(sigmas, desc="fitting lam", unit="level", disable=not progress):
-        quality = partial(_quality, regularizer, images, sigma, seed, options)
+        quality = partial(restored_psnr, regularizer, images, sigma, seed=seed, options=options)
         if found:
             first = found[-1][0] * sigma / sigmas[len(found) - 1]
         else:
@@ -131,8 +145,21 @@ def calibrate_unpaired(
         ]
         return float(np.mean(scores) - target)
 
-    low, high = math.log(1e-4), math.log(1.0)
-    for _ in tqdm(range(10), desc="fitting lam", unit="step", disable=not progress):
+    length = float(
+        np.mean([regularizer.grad(y).norm().item() / y.numel() ** 0.5 for y in degraded])
+    )
+    high = math.log(0.01 / max(length, 1e-12))  # the first step moves a pixel by 0.01
+    for _ in range(10):
+        if excess(high) <= 0:
+            break
+        high += math.log(2)
+    else:
+        raise LocregError(
+            "No lam gives the restored images the scores of clean ones: the critic does not tell "
+            "the two folders apart; train longer, or check that they differ."
+        )
+    low = high - math.log(2)
+    for _ in tqdm(range(6), desc="fitting lam", unit="step", disable=not progress):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     log_lam = (low + high) / 2
@@ -150,17 +177,6 @@ def calibrate_unpaired(
             "lams": [math.exp(log_lam)],
         },
     )
-
-
-def _quality(
-    regularizer: LocalRegularizer,
-    images: Sequence[Tensor],
-    sigma: float,
-    seed: int,
-    options: AdamOptions,
-    lam: float,
-) -> float:
-    return restored_psnr(regularizer, images, sigma, lam, seed, options)
 
 
 def _calibration(

@@ -24,7 +24,9 @@ from locreg.options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from locreg.batch import Job
     from locreg.regularizer import LocalRegularizer
@@ -40,7 +42,7 @@ class Denoise:
     """Remove noise from an image, or from all images of a folder.
 
     Bit depth, colour profile, EXIF and transparency are kept. In a folder, images that are already
-    in the output folder are skipped.
+    in the output folder are skipped. Exit status 0: done; 1: something failed; 2: wrong usage.
     """
 
     input: Positional[Path]
@@ -74,17 +76,20 @@ class Denoise:
             check_sigma(sigma)
         if isinstance(lam, float) and not 0 <= lam < float("inf"):
             raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+        regularizers: dict[str, LocalRegularizer] = {}
+        _device(self.device)
+        if self.weights != "auto":  # a wrong name shows before any image is read
+            regularizers[self.weights] = _load(self.weights, self.device)
         jobs = plan(self.input, self.output)
         several = self.input.is_dir()
         waiting = [job for job in jobs if not (several and job.finished)]
         if len(waiting) < len(jobs):
             _say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
-        regularizers: dict[str, LocalRegularizer] = {}
         failures = 0
         for job in waiting:
             try:
                 self._denoise(job, regularizers, sigma, lam, solver)
-            except LocregError as error:
+            except (LocregError, OSError) as error:
                 if not several:
                     raise
                 failures += 1
@@ -106,10 +111,11 @@ class Denoise:
         from locreg.images import check_writable, read_image, write_image
         from locreg.records import restoration_record, sentence
         from locreg.restoration import restore
+        from locreg.solvers import Status
 
         image = read_image(job.source)
         check_writable(job.target, image)
-        name = _weights_name(self.weights, image.pixels.shape[0])
+        name = _weights_name(self.weights, image.pixels)
         if name not in regularizers:
             regularizers[name] = _load(name, self.device)
         regularizer = regularizers[name]
@@ -126,10 +132,8 @@ class Denoise:
                 )
         except LocregError as error:
             raise type(error)(f"{job.source}: {error}") from None
-        if found.solution.status.value == "failed":
-            raise LocregError(
-                f"{job.source}: the energy grew without bound; use a smaller lam or adam."
-            )
+        if found.solution.status is Status.FAILED:
+            raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
         write_image(job.target, found.image[0].cpu().numpy(), image)
         record = restoration_record(job, name, found)
         print(json.dumps(record) if self.json else sentence(record))
@@ -161,14 +165,14 @@ class Score:
         if self.output.exists() and self.input.exists() and self.output.samefile(self.input):
             raise UsageError(f"{self.output} is the input itself, which is never overwritten.")
         image = read_image(self.input)
-        name = _weights_name(self.weights, image.pixels.shape[0])
+        name = _weights_name(self.weights, image.pixels)
         regularizer = _load(name, self.device)
-        if regularizer.in_channels != image.pixels.shape[0]:
-            raise LocregError(
-                f"{self.input} has {image.pixels.shape[0]} channels, the weights {name} take "
-                f"{regularizer.in_channels}: choose other weights."
-            )
-        x = torch.from_numpy(image.pixels)[None].to(_device(self.device))
+        pixels = image.pixels
+        if regularizer.in_channels < len(pixels):
+            pixels = pixels.mean(axis=0, keepdims=True)
+        if regularizer.in_channels != len(pixels):
+            raise LocregError(f"{self.input} is grey and {name} is for colour images.")
+        x = torch.from_numpy(pixels)[None].to(_device(self.device))
         scores = regularizer.score_map(x)[0, 0].cpu().numpy()
         mean = float(scores.mean(dtype="float64"))
         calibration = regularizer.calibration
@@ -296,6 +300,10 @@ def main() -> None:
     except LocregError as error:
         _say(f"error: {error}")
         status = FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"error: {where}{error.strerror or error}.")
+        status = FAILED
     except KeyboardInterrupt:
         _say("interrupted.")
         status = 130
@@ -337,10 +345,11 @@ def _solver(name: str, steps: int | None) -> AdamOptions | GradientDescentOption
     return GradientDescentOptions() if steps is None else GradientDescentOptions(steps=steps)
 
 
-def _weights_name(weights: str, channels: int) -> str:
+def _weights_name(weights: str, pixels: NDArray[np.float32]) -> str:
+    """The packaged weights for pixels (C, H, W); a grey image may be stored as three channels."""
     if weights != "auto":
         return weights
-    return "alr-gray" if channels == 1 else "alr-rgb"
+    return "alr-gray" if (pixels == pixels[0]).all() else "alr-rgb"
 
 
 def _device(name: str) -> torch.device:

@@ -113,7 +113,8 @@ def _spans(length: int, longest: int) -> Iterator[slice]:
 
 
 def _weight(critic: PatchCritic, index: int) -> Tensor:
-    return critic.weights[index].contiguous(memory_format=torch.channels_last)
+    weight: Tensor = critic.weights[index]
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 def _convolve(critic: PatchCritic, index: int, z: Tensor) -> Tensor:

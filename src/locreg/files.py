@@ -15,6 +15,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         LocregError: when the folder is missing or not writable, or the disk is full.
     """
+    path = path.resolve()  # through a link, to the file it names
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(
@@ -26,10 +27,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise LocregError(f"{path} cannot be written: {error.strerror}.") from None
+        if isinstance(error, OSError):
+            raise LocregError(f"{path} cannot be written: {error.strerror}.") from None
+        raise
 
 
 def _umask() -> int:

@@ -28,6 +28,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 WRITABLE = tuple(sorted(_SAVE_OPTIONS))
 _SAMPLE_TYPES = ("uint8", "uint16", "float32")
 _METADATA = ("icc-", "exif-", "xmp-", "iptc-", "orientation", "resolution-unit")
+_INTERPRETATIONS = ("b-w", "grey16", "multiband", "rgb", "rgb16", "scrgb", "srgb")
 _LARGEST_FLOAT = 10.0
 
 # Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
@@ -43,12 +44,14 @@ class ImageFile:
         alpha: (1, H, W) samples as stored, or None.
         sample_type: ``uint8``, ``uint16`` or ``float32``.
         metadata: colour profile, EXIF and the like, as libvips names them.
+        resolution: horizontal and vertical, in pixels per millimetre.
     """
 
     pixels: NDArray[np.float32]
     alpha: NDArray[Any] | None
     sample_type: str
     metadata: dict[str, tuple[int, Any]]
+    resolution: tuple[float, float] = (1.0, 1.0)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -59,7 +62,12 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise LocregError(f"{folder} is not a folder: give a folder of images.")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READABLE and p.is_file())
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # Hidden files are not photographs: macOS puts a ._NAME beside each file on some disks.
+        if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+    )
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
@@ -81,7 +89,7 @@ def read_image(path: Path) -> ImageFile:
         if name.startswith(_METADATA)
     }
     pixels = to_unit_range(to_channels(samples, 1 if bands < 3 else 3))
-    return ImageFile(pixels, alpha, samples.dtype.name, metadata)
+    return ImageFile(pixels, alpha, samples.dtype.name, metadata, (image.xres, image.yres))
 
 
 def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | None = None) -> None:
@@ -106,6 +114,8 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
     interpretations = {"uint8": ("srgb", "b-w"), "uint16": ("rgb16", "grey16")}
     if sample_type in interpretations:
         image = image.copy(interpretation=interpretations[sample_type][grey])
+    if source is not None:
+        image = image.copy(xres=source.resolution[0], yres=source.resolution[1])
     for name, (kind, value) in (source.metadata if source else {}).items():
         image.set_type(kind, name, value)
     try:
@@ -181,13 +191,18 @@ def read_samples(path: Path) -> NDArray[Any]:
 def _open(path: Path) -> Any:
     import pyvips
 
-    if not path.is_file():
+    if path.is_dir():
+        raise LocregError(f"{path} is a folder: give an image.")
+    if not path.exists():
         raise LocregError(f"{path} does not exist.")
-    if path.stat().st_size == 0:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
+    if not content:
         raise LocregError(f"{path} is empty (0 bytes).")
     try:
-        # Kept in memory, so that damage shows here and not half-way through.
-        return pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+        return pyvips.Image.new_from_buffer(content, "", access="sequential", fail_on="truncated")
     except pyvips.Error:
         raise LocregError(f"{path} is not an image that can be read.") from None
 
@@ -199,7 +214,7 @@ def _samples(image: Any, path: Path) -> NDArray[Any]:
         raise LocregError(
             f"{path} has {image.get('n-pages')} frames or pages: save the one you want by itself."
         )
-    if image.interpretation in ("cmyk", "lab", "labs", "xyz"):
+    if image.coding != "none" or image.interpretation not in _INTERPRETATIONS:
         raise LocregError(f"{path} is a {image.interpretation} image: convert it to RGB first.")
     if image.bands > 4:
         raise LocregError(f"{path} has {image.bands} channels; grey, RGB and alpha are supported.")

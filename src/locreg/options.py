@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from locreg.errors import UsageError
 
@@ -21,6 +22,8 @@ class NoiseRange:
     def __post_init__(self) -> None:
         check_sigma(self.low)
         check_sigma(self.high)
+        if self.high == 0:
+            raise UsageError("Noise of level 0 is none: give a level above 0.")
         if self.low > self.high:
             raise UsageError(f"Noise levels must satisfy low <= high, got {self.low}:{self.high}.")
 
@@ -127,8 +130,9 @@ class TrainingOptions:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.weight_average < 1:
             raise UsageError(f"weight_average must be in [0, 1), got {self.weight_average}.")
-        if min(self.penalty, self.learning_rate, self.last_learning_rate) <= 0:
-            raise UsageError("penalty and learning rates must be positive.")
+        for name in ("penalty", "learning_rate", "last_learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,7 @@ class CriticOptions:
 
     channels: int = 3
     width: int = 32
-    activation: str = "relu"
+    activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -184,6 +188,10 @@ class DataOptions:
             raise UsageError("validation_size and calibration_size must be at least 16.")
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
+            if self.validation_sigma == 0:
+                raise UsageError("validation_sigma must be above 0.")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed must be below 2**32, got {self.seed}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +215,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.degraded is None) == (self.noise is None):
             raise UsageError("Give either a folder of degraded images or a noise level.")
+        if self.degraded is not None:
+            clean, degraded = self.clean.resolve(), self.degraded.resolve()
+            if clean == degraded or clean in degraded.parents or degraded in clean.parents:
+                raise UsageError(
+                    f"{self.clean} and {self.degraded} overlap: give folders apart from each other."
+                )
 
     @property
     def validation_sigma(self) -> float | None:

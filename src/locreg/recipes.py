@@ -11,7 +11,7 @@ import torch
 
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
-from locreg.errors import LocregError
+from locreg.errors import LocregError, UsageError
 from locreg.options import Recipe
 from locreg.patches import PatchPool, UnpairedPatches, split_folder
 from locreg.regularizer import LocalRegularizer
@@ -52,12 +52,14 @@ def train_from_folders(
         LocregError: when folders or checkpoint cannot be used or the output cannot be written.
     """
     _check_output(output, resume)
-    files = _split(recipe)
     network = PatchCritic(
         standard_layers(recipe.critic.width, recipe.critic.activation),
         in_channels=recipe.critic.channels,
         generator=torch.Generator().manual_seed(recipe.data.seed),
     ).to(device)
+    if (recipe.training.patch_size or network.receptive_field) < network.receptive_field:
+        raise UsageError(f"patch_size must be at least {network.receptive_field} pixels.")
+    files = _split(recipe)
     trained = train_critic(
         _unpaired(recipe, network, files.clean, files.degraded),
         network,
@@ -84,8 +86,9 @@ def train_from_folders(
 
 
 def shell_command(arguments: list[str]) -> str:
-    """The command line as one would type it."""
-    return shlex.join(["locreg", *arguments])
+    """The command line that makes the whole file, with the names of files but not their folders."""
+    names = (Path(a).resolve().name if "/" in a or a == "." else a for a in arguments)
+    return shlex.join(["locreg", *(a for a in names if a != "--resume")])
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def _split(recipe: Recipe) -> _Split:
 
 
 def _check_output(output: Path, resume: bool) -> None:
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} must have the suffix .safetensors.")
     if not output.parent.is_dir():
         raise LocregError(f"{output.parent} does not exist: make this folder first.")
     if resume:
@@ -118,8 +123,9 @@ def _check_output(output: Path, resume: bool) -> None:
             f"{checkpoint_path(output)} is left from an earlier training: "
             "resume it, or delete it to start anew."
         )
-    if output.exists():
-        raise LocregError(f"{output} exists already: choose another name, or delete it.")
+    for path in (output, log_path(output)):
+        if path.exists():
+            raise LocregError(f"{path} exists already: choose another name, or delete it.")
 
 
 def _unpaired(
@@ -182,9 +188,10 @@ def _calibrate(
 
 def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
     """Names and counts, not paths: a weight file must not tell where its maker's folders are."""
+    clean, degraded = (f.resolve().name for f in (recipe.clean, recipe.degraded or recipe.clean))
     return {
-        "clean": f"{recipe.clean.name}, {len(files.clean)} images",
-        "degraded": f"{(recipe.degraded or recipe.clean).name}, {len(files.degraded)} other images",
+        "clean": f"{clean}, {len(files.clean)} images",
+        "degraded": f"{degraded}, {len(files.degraded)} other images",
         "noise": str(recipe.noise) if recipe.noise else None,
         "validation_sigma": recipe.validation_sigma,
     }

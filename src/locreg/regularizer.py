@@ -46,16 +46,20 @@ class LocalRegularizer(nn.Module):
         """Number of channels of the images: 1 (grey) or 3 (colour)."""
         return self.critic.in_channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: object) -> Tensor:
         """Same as `fn`."""
         return self.fn(x)
 
-    def fn(self, x: Tensor) -> Tensor:
-        """R of each image: (B, C, H, W) in [0, 1] to (B,)."""
+    def fn(self, x: Tensor, *_: object) -> Tensor:
+        """R of each image: (B, C, H, W) in [0, 1] to (B,).
+
+        More positional arguments, such as the denoiser's level that deepinv's solvers pass to any
+        prior, have no meaning here.
+        """
         return self.score_map(x).flatten(1).sum(1, dtype=torch.float64).to(x.dtype)
 
     @torch.no_grad()
-    def grad(self, x: Tensor) -> Tensor:
+    def grad(self, x: Tensor, *_: object) -> Tensor:
         """The gradient of R at x (B, C, H, W), of the same shape."""
         return self.value_and_grad(x)[1]
 

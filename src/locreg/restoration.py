@@ -53,9 +53,9 @@ def restore(
             image is restored by a grey regularizer channel by channel.
         regularizer: R, such as ``locreg.load("alr-rgb")``.
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
-        sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y,
-            which needs the identity as operator. Needed only where ``lam`` is not given and the
-            calibration depends on it.
+        sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
+            (the mean over a batch), which needs the identity as operator. Needed only where ``lam``
+            is not given and the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
         solver: the options of the solver to use: Adam (section 3.3) or gradient descent (eq. 5).
         on_step: called with step number and `Iterate` at every step, to report progress.
@@ -74,6 +74,16 @@ def restore(
         y = y.reshape(-1, 1, *shape[2:])
     else:
         shape = None
+    if y.shape[1] == 1 and regularizer.in_channels == 3 and operator is None:
+        raise LocregError(
+            "The image is grey and the weights are for colour images: use alr-gray, or train with "
+            "channels 1."
+        )
+    fixed = regularizer.calibration is not None and not regularizer.calibration.depends_on_sigma
+    if lam is None and fixed:
+        if isinstance(sigma, float | int):
+            raise UsageError("lam of these weights does not follow from sigma: leave sigma out.")
+        sigma = None  # nothing to estimate it for
     level = _noise_level(y, sigma, operator)
     weight = lam if lam is not None else calibrated_lam(regularizer, level)
     objective = Objective(y, regularizer, weight, operator)

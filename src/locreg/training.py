@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
+from locreg.files import write_atomically
 from locreg.options import TrainingOptions
 from locreg.patches import UnpairedPatches
 from locreg.weights import read_tensors, write_tensors
@@ -100,7 +101,8 @@ def train_critic(
             state.sums += _step(state, patches, options)
             done = state.iteration
             bar.update()
-            if done % options.log_every == 0:
+            last = done == options.iterations
+            if done % options.log_every == 0 or last:
                 record = _log_record(state, options)
                 bar.set_postfix(
                     W=f"{record['wasserstein']:.4f}",
@@ -108,7 +110,6 @@ def train_critic(
                     refresh=False,
                 )
                 _append(log, record)
-            last = done == options.iterations
             if validate is not None and (done % options.validate_every == 0 or last):
                 _append(log, _validate(state, validate))
             if checkpoint is not None and (done % options.checkpoint_every == 0 or last):
@@ -206,7 +207,8 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
 
 def _log_record(state: TrainingState, options: TrainingOptions) -> dict[str, float]:
     """Means since the last record; starts the next ones."""
-    wasserstein, penalty = (state.sums / options.log_every).tolist()
+    count = (state.iteration - 1) % options.log_every + 1
+    wasserstein, penalty = (state.sums / count).tolist()
     state.sums = torch.zeros_like(state.sums)
     if not (math.isfinite(wasserstein) and math.isfinite(penalty)):
         raise LocregError(
@@ -230,9 +232,12 @@ def _append(log: Path | None, record: dict[str, float]) -> None:
 
 
 def _cut_log(log: Path, iteration: int) -> None:
-    """Drop the lines of iterations that will be done again, or everything at a fresh start."""
+    """Drop the lines of iterations that will be done again, and a last line cut short by a kill."""
     if not log.is_file():
         return
-    lines = [line for line in log.read_text().splitlines() if line.endswith("}")]
-    kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
-    log.write_text("".join(line + "\n" for line in kept))
+    try:
+        lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise LocregError(f"{log} is not the log of this training: move it away.") from None
+    write_atomically(log, "".join(kept).encode())

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def restored_psnr(
     images: Sequence[Tensor],
     sigma: float,
     lam: float,
+    *,
     seed: int,
     options: AdamOptions = AdamOptions(),
 ) -> float:
@@ -129,7 +131,7 @@ class WhiteNoiseValidation:
         """Mean PSNR in dB, and the lam that gave it."""
         regularizer = LocalRegularizer(critic)
         lam, quality = best_lam(
-            lambda lam: restored_psnr(regularizer, self.images, self.sigma, lam, self.seed),
+            partial(restored_psnr, regularizer, self.images, self.sigma, seed=self.seed),
             first=first_lam(regularizer, self.images, self.sigma, self.seed),
         )
         return quality, {"lam": lam}
