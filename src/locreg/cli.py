@@ -21,6 +21,8 @@ from locreg.options import (
     NoiseRange,
     Recipe,
     TrainingOptions,
+    check_lam,
+    check_sigma,
 )
 
 if TYPE_CHECKING:
@@ -70,12 +72,10 @@ class Denoise:
 
         sigma, lam = _number_or_auto("sigma", self.sigma), _number_or_auto("lam", self.lam)
         solver = _solver(self.solver, self.steps)
-        if isinstance(sigma, float):
-            from locreg.options import check_sigma
-
+        if sigma != "auto":
             check_sigma(sigma)
-        if isinstance(lam, float) and not 0 <= lam < float("inf"):
-            raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+        if lam != "auto":
+            check_lam(lam)
         regularizers: dict[str, LocalRegularizer] = {}
         _device(self.device)
         if self.weights != "auto":  # a wrong name shows before any image is read

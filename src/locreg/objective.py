@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from locreg.errors import UsageError
+from locreg.options import check_lam
 
 
 class Regularizer(Protocol):
@@ -58,8 +58,7 @@ class Objective:
     operator: LinearOperator | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lam < float("inf"):
-            raise UsageError(f"lam must be at least 0 and finite, got {self.lam}.")
+        check_lam(self.lam)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor) -> Evaluation:

@@ -57,6 +57,16 @@ def check_sigma(sigma: float) -> None:
         )
 
 
+def check_lam(lam: float) -> None:
+    """Refuse a weight of the regularizer that cannot be meant.
+
+    Raises:
+        UsageError: when lam is negative or not finite.
+    """
+    if not 0 <= lam < float("inf"):
+        raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdamOptions:
     """Prost et al. (2021), section 3.3: the learning rate decays exponentially."""

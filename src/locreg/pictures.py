@@ -42,7 +42,7 @@ def draw_score_map(
         scores: (H', W'), one per patch; high means degraded.
         calibration: gives the colour range: the middle 98% of clean and degraded training patches.
     """
-    figure, axes = _figure(1, 2, pixels.shape[1] / pixels.shape[2])
+    figure, axes = _two_panels(pixels.shape[1] / pixels.shape[2])
     image = pixels.transpose(1, 2, 0).clip(0, 1)
     axes[0].imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1)
     axes[0].set_title("image")
@@ -77,14 +77,12 @@ def draw_score_map(
     _save(figure, path)
 
 
-def _figure(rows: int, columns: int, aspect: float) -> tuple[Any, Any]:
+def _two_panels(aspect: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     width = 5.0
-    figure = Figure(
-        figsize=(width * columns + 1.2, width * rows * aspect + 0.5), layout="constrained"
-    )
-    return figure, figure.subplots(rows, columns)
+    figure = Figure(figsize=(2 * width + 1.2, width * aspect + 0.5), layout="constrained")
+    return figure, figure.subplots(1, 2)
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
@@ -166,14 +167,16 @@ def _calibrate(
     device: torch.device | str,
     progress: bool,
 ) -> Calibration:
-    count, size = recipe.data.calibration_images, recipe.data.calibration_size
-    clean, degraded = (
-        [x.to(device) for x in load_crops(part, size=size, channels=recipe.critic.channels)]
-        for part in (files.clean[:count], files.degraded[:count])
-    )
+    def crops(part: list[Path]) -> list[Tensor]:
+        chosen = part[: recipe.data.calibration_images]
+        size, channels = recipe.data.calibration_size, recipe.critic.channels
+        return [x.to(device) for x in load_crops(chosen, size=size, channels=channels)]
+
+    clean = crops(files.clean)
     regularizer = LocalRegularizer(critic).to(device)
     try:
         if recipe.noise is None:
+            degraded = crops(files.degraded)
             return calibrate_unpaired(regularizer, clean, degraded, progress=progress)
         return calibrate_white_noise(
             regularizer,
