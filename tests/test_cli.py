@@ -209,7 +209,7 @@ def test_training_names_and_counts_the_files_it_cannot_use(locreg, tmp_path, pho
     (folder / "zero.png").write_bytes(b"")
     status, _, err = locreg(
         "train", "--clean", folder, "--noise", "0.1", "-o", tmp_path / "w.safetensors",
-        "--iterations", "3", "--width", "3", "--batch", "2", "--held-out", "0",
+        "--iterations", "3", "--widths", *["3"] * 6, "--batch", "2", "--held-out", "0",
         "--calibration-images", "0",
     )  # fmt: skip
     assert status == 0

@@ -16,7 +16,7 @@ def test_standard_critic_sees_15_pixels():
 
 
 def test_a_patch_of_the_receptive_field_has_one_score():
-    critic = PatchCritic(standard_layers(4), in_channels=1)
+    critic = PatchCritic(standard_layers([4] * 6), in_channels=1)
     assert critic(torch.zeros(2, 1, 15, 15)).shape == (2, 1, 1, 1)
 
 

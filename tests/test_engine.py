@@ -42,7 +42,7 @@ def test_equals_autograd_for_every_size_tile_and_activation(
 
 @pytest.mark.parametrize("activation", ["relu", *SMOOTH_ACTIVATIONS])
 def test_equals_autograd_in_float32(activation):
-    critic = PatchCritic(standard_layers(16, activation), in_channels=3).requires_grad_(False)
+    critic = PatchCritic(standard_layers([16] * 6, activation), in_channels=3).requires_grad_(False)
     x = random_image(1, 3, 40, 50, dtype=torch.float32)
     value, gradient = value_and_gradient(critic, x, 17)
     expected_value, expected_gradient = by_autograd(critic, x)

@@ -24,7 +24,7 @@ from locreg.validation import add_noise, best_lam, load_crops
 from locreg.weights import load_weights, read_tensors
 
 SMALL = {
-    "critic": CriticOptions(width=4),
+    "critic": CriticOptions(widths=(4,) * 6),
     "data": DataOptions(held_out=1, validation_size=16, calibration_images=0, seed=3),
 }
 
@@ -68,10 +68,11 @@ def test_two_runs_with_one_seed_are_equal_and_seeds_matter(folder, tmp_path):
 def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
     """SIGKILL in the middle, in a real process; weights and log equal those never interrupted."""
     arguments = [
-        "train", "--clean", str(folder), "--noise", "0.1:0.2", "--width", "4", "--seed", "3",
-        "--held-out", "1", "--validation-size", "16", "--calibration-images", "0",
-        "--iterations", "400", "--batch", "4", "--validate-every", "150",
-        "--checkpoint-every", "7", "--log-every", "5", "--weight-average", "0.9",
+        "train", "--clean", str(folder), "--noise", "0.1:0.2", "--seed", "3",
+        "--widths", *["4"] * 6, "--held-out", "1", "--validation-size", "16",
+        "--calibration-images", "0", "--iterations", "400", "--batch", "4",
+        "--validate-every", "150", "--checkpoint-every", "7", "--log-every", "5",
+        "--weight-average", "0.9",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     locreg = [sys.executable, "-c", "from locreg.cli import main; main()"]
@@ -122,7 +123,7 @@ def test_the_best_validated_weights_are_kept(folder):
     files = sorted(folder.iterdir())
     pools = [PatchPool(files[k::2], size=15, channels=1, seed=k) for k in range(2)]
     patches = UnpairedPatches(pools[0], pools[1], NoiseRange(low=0.1, high=0.1), seed=0)
-    critic = PatchCritic(standard_layers(3), in_channels=1)
+    critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
     seen = []
 
     def validate(candidate):
@@ -140,7 +141,7 @@ def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
     recipe = Recipe(
         clean=folder,
         noise=NoiseRange(low=0.2, high=0.2),
-        critic=CriticOptions(width=8),
+        critic=CriticOptions(widths=(8,) * 6),
         data=DataOptions(held_out=0, calibration_images=0),
         training=TrainingOptions(iterations=150, batch=16),
     )
@@ -169,7 +170,7 @@ def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
     recipe = Recipe(
         clean=folder,
         degraded=degraded,
-        critic=CriticOptions(width=6),
+        critic=CriticOptions(widths=(6,) * 6),
         data=DataOptions(held_out=2, calibration_images=2, calibration_size=24),
         training=options,
     )
@@ -205,7 +206,7 @@ def test_patches_may_be_larger_than_the_receptive_field(folder, tmp_path):
     recipe = Recipe(
         clean=folder,
         noise=NoiseRange(low=0.1, high=0.1),
-        critic=CriticOptions(width=3),
+        critic=CriticOptions(widths=(3,) * 6),
         data=DataOptions(held_out=0, calibration_images=0),
         training=options,
     )
@@ -260,7 +261,7 @@ def test_resuming_with_other_settings_is_refused(folder, tmp_path):
     patches = UnpairedPatches(pools[0], pools[1], None, seed=0)
     checkpoint = checkpoint_path(output)
     options = TrainingOptions(iterations=4, batch=2, checkpoint_every=2, validate_every=3)
-    critic = PatchCritic(standard_layers(3), in_channels=1)
+    critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
     with pytest.raises(InterruptedError):
         train_critic(
             patches, critic, options, validate=interrupt, checkpoint=checkpoint, progress=False

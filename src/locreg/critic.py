@@ -50,15 +50,17 @@ class Layer:
             )
 
 
-def standard_layers(width: int = 32, activation: str = "relu") -> tuple[Layer, ...]:
-    """Six 3x3 layers and a linear 3x3 one to a single channel: a 15x15 receptive field.
+def standard_layers(
+    widths: Sequence[int] = (32, 32, 32, 32, 24, 16), activation: str = "relu"
+) -> tuple[Layer, ...]:
+    """3x3 layers of these widths and a linear one to a single channel; six and it see 15x15.
 
     Prost et al. (2021), section 3.1, count six layers for 15x15; six see 13x13, and a last ReLU
     would forbid the negative values of their Figure 2, hence the linear seventh. It has no bias:
     the criterion (7) does not change when a constant is added to r.
     """
-    hidden = Layer(channels=width, activation=activation)
-    return (hidden,) * 6 + (Layer(channels=1, activation="identity", bias=False),)
+    hidden = tuple(Layer(channels=width, activation=activation) for width in widths)
+    return (*hidden, Layer(channels=1, activation="identity", bias=False))
 
 
 class PatchCritic(nn.Module):

@@ -54,7 +54,7 @@ def train_from_folders(
     """
     _check_output(output, resume)
     network = PatchCritic(
-        standard_layers(recipe.critic.width, recipe.critic.activation),
+        standard_layers(recipe.critic.widths, recipe.critic.activation),
         in_channels=recipe.critic.channels,
         generator=torch.Generator().manual_seed(recipe.data.seed),
     ).to(device)
