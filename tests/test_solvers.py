@@ -71,13 +71,13 @@ def test_history_tells_energy_gradient_norm_and_steps():
     torch.testing.assert_close(
         solution.history[-1].gradient_norm, at_end.gradient.flatten(1).norm(dim=1)
     )
-    assert solution.history[0].step_size == 0.05
-    assert solution.history[-1].step_size == 0.0
+    assert (solution.history[0].step_size == 0.05).all()
+    assert (solution.history[-1].step_size == 0.0).all()
 
 
 def test_adam_steps_decay_exponentially():
     y = random_image(1, 1, 4, 4)
-    rates = [i.step_size for i in adam(Objective(y, Quadratic(), 1.0), y).history[:-1]]
+    rates = [i.step_size.item() for i in adam(Objective(y, Quadratic(), 1.0), y).history[:-1]]
     assert len(rates) == 50
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] == pytest.approx(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,12 +31,13 @@ class LinearOperator(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The objective at a point; all but the gradient are per image, float64 (B,)."""
+    """The objective at a point; all but the gradients are per image, float64 (B,)."""
 
     energy: Tensor
     data_term: Tensor
     regularizer: Tensor
     gradient: Tensor
+    regularizer_gradient: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,31 @@ class Objective:
             data_term=data_term,
             regularizer=regularizer,
             gradient=data_gradient + self.lam * gradient,
+            regularizer_gradient=gradient,
         )
+
+    @property
+    def has_prox(self) -> bool:
+        """Whether the proximal step of the data term has a closed form.
+
+        It has for denoising, and for operators with a ``prox_l2`` of their own: deepinv's masks and
+        circular blurs, but not what falls back on its iterative ``LinearPhysics.prox_l2``.
+        """
+        if self.operator is None:
+            return True
+        prox = getattr(type(self.operator), "prox_l2", None)
+        deepinv = sys.modules.get("deepinv")  # loaded, if the operator is one of deepinv's
+        if prox is None or (deepinv and prox is deepinv.physics.LinearPhysics.prox_l2):
+            return False
+        return not hasattr(self.operator, "padding") or self.operator.padding == "circular"
+
+    @torch.no_grad()
+    def prox(self, x: Tensor, step: Tensor) -> Tensor:
+        """argmin_z step/2 |Az - y|^2 + 1/2 |z - x|^2, with one ``step`` (B, 1, 1, 1) per image.
+
+        For the identity it is (x + step y) / (1 + step). Only where `has_prox`.
+        """
+        if self.operator is None:
+            return (x + step * self.y) / (1 + step)
+        nearest: Tensor = self.operator.prox_l2(x, self.y, step)  # type: ignore[attr-defined]
+        return nearest

@@ -105,6 +105,59 @@ class GradientDescentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProximalGradientOptions:
+    """Inertial proximal gradient descent with backtracking (Ochs et al. 2014).
+
+    Attributes:
+        steps: the most gradients that are computed.
+        tolerance: an image has converged where |grad E| / sqrt(number of values) is at most this.
+        first_step: the step size that is tried first.
+        growth: factor by which the step size grows after every step that was taken.
+        inertia: the largest weight of the last move.
+    """
+
+    steps: int = 200
+    tolerance: float = 1e-4
+    first_step: float = 0.5
+    growth: float = 1.2
+    inertia: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.first_step <= 0 or self.tolerance < 0:
+            raise UsageError("steps and first_step must be positive, tolerance at least 0.")
+        if self.growth < 1 or not 0 <= self.inertia < 1:
+            raise UsageError("growth must be at least 1 and inertia in [0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGSOptions:
+    """Limited-memory BFGS with a weak Wolfe line search.
+
+    Attributes:
+        steps: the most gradients that are computed.
+        tolerance: an image has converged where |grad E| / sqrt(number of values) is at most this.
+        memory: number of moves that the curvature is estimated from; each holds two images.
+        decrease: c1 of the Wolfe conditions, the share of the linear decrease that must be met.
+        curvature: c2, the share of the slope that may be left.
+    """
+
+    steps: int = 100
+    tolerance: float = 1e-4
+    memory: int = 8
+    decrease: float = 1e-4
+    curvature: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.memory < 1 or self.tolerance < 0:
+            raise UsageError("steps and memory must be positive, tolerance at least 0.")
+        if not 0 < self.decrease < self.curvature < 1:
+            raise UsageError("The Wolfe constants must satisfy 0 < decrease < curvature < 1.")
+
+
+SolverOptions = AdamOptions | GradientDescentOptions | ProximalGradientOptions | LBFGSOptions
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """Constants of Algorithm 1; the defaults are the paper's (section 3.2).
 

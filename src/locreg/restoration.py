@@ -12,9 +12,17 @@ from torch import Tensor
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.objective import LinearOperator, Objective
-from locreg.options import AdamOptions, GradientDescentOptions, check_sigma
+from locreg.options import (
+    AdamOptions,
+    GradientDescentOptions,
+    LBFGSOptions,
+    ProximalGradientOptions,
+    SolverOptions,
+    check_sigma,
+)
+from locreg.quasi_newton import lbfgs
 from locreg.regularizer import LocalRegularizer
-from locreg.solvers import OnStep, Solution, adam, gradient_descent
+from locreg.solvers import OnStep, Solution, adam, gradient_descent, proximal_gradient
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ def restore(
     *,
     sigma: float | Literal["auto"] | None = None,
     lam: float | None = None,
-    solver: AdamOptions | GradientDescentOptions = AdamOptions(),
+    solver: SolverOptions = AdamOptions(),
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
@@ -57,7 +65,8 @@ def restore(
             (the mean over a batch), which needs the identity as operator. Needed only where ``lam``
             is not given and the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
-        solver: the options of the solver to use: Adam (section 3.3) or gradient descent (eq. 5).
+        solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
+            or one that converges: proximal gradient or L-BFGS.
         on_step: called with step number and `Iterate` at every step, to report progress.
 
     Raises:
@@ -88,12 +97,24 @@ def restore(
     weight = lam if lam is not None else calibrated_lam(regularizer, level)
     objective = Objective(y, regularizer, weight, operator)
     start = y if operator is None else operator.A_adjoint(y)
-    if isinstance(solver, AdamOptions):
-        solution = adam(objective, start, solver, on_step=on_step)
-    else:
-        solution = gradient_descent(objective, start, solver, on_step=on_step)
+    solution = solve(objective, start, solver, on_step=on_step)
     image = solution.image if shape is None else solution.image.reshape(shape)
     return Restoration(image, level, weight, solution, time.perf_counter() - begin)
+
+
+def solve(
+    objective: Objective, start: Tensor, solver: SolverOptions, *, on_step: OnStep | None = None
+) -> Solution:
+    """Minimise the objective by the algorithm that these options belong to."""
+    match solver:
+        case AdamOptions():
+            return adam(objective, start, solver, on_step=on_step)
+        case GradientDescentOptions():
+            return gradient_descent(objective, start, solver, on_step=on_step)
+        case ProximalGradientOptions():
+            return proximal_gradient(objective, start, solver, on_step=on_step)
+        case LBFGSOptions():
+            return lbfgs(objective, start, solver, on_step=on_step)
 
 
 def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:

@@ -1,0 +1,148 @@
+"""Limited-memory BFGS on a batch of images: each has its own curvature, line search and end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from locreg.objective import Evaluation, Objective
+from locreg.options import LBFGSOptions
+from locreg.solvers import (
+    Iterate,
+    OnStep,
+    Solution,
+    Status,
+    choose,
+    choose_evaluation,
+    gradient_norm,
+    record,
+)
+
+_MOST_TRIALS = 25  # of one line search: so many halvings reach the accuracy of float32
+
+
+@torch.no_grad()
+def lbfgs(
+    objective: Objective,
+    start: Tensor,
+    options: LBFGSOptions = LBFGSOptions(),
+    *,
+    on_step: OnStep | None = None,
+) -> Solution:
+    """Minimise E by L-BFGS; the energy of no image ever grows.
+
+    A step goes along ``d = -H grad E``, where H is the inverse curvature seen in the last moves,
+    as far as the weak Wolfe conditions ask: a decrease of the energy, and a flatter slope. These
+    need no smoothness and so serve a ReLU critic with its kinks too (Lewis and Overton, Math.
+    Program. 2013). Directions, step lengths and stopping are each image's own.
+
+    Nocedal and Wright, *Numerical Optimization* (2006), algorithms 7.4 and 7.5.
+    """
+    x = start.clone()
+    at_x = objective.evaluate(x)
+    gradients = 1
+    moves: deque[tuple[Tensor, Tensor]] = deque(maxlen=options.memory)
+    stalled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    history: list[Iterate] = []
+    while True:
+        converged = gradient_norm(at_x) <= options.tolerance * x[0].numel() ** 0.5
+        running = ~(converged | stalled)
+        status = _status(at_x, converged, running, gradients >= options.steps)
+        if status is not None:
+            record(history, at_x, 0.0, on_step)
+            return Solution(x, status, tuple(history), gradients)
+
+        direction = -_inverse_curvature(moves, at_x.gradient)
+        following, at_following, length, trials = _line_search(
+            objective, x, at_x, direction, running, options, options.steps - gradients
+        )
+        gradients += trials
+        record(history, at_x, length, on_step)
+        failed = running & (length == 0)
+        if moves and failed.any():
+            moves.clear()  # before giving up, try the steepest descent
+            continue
+        stalled |= failed
+        moves.append((following - x, at_following.gradient - at_x.gradient))
+        x, at_x = following, at_following
+
+
+def _status(at_x: Evaluation, converged: Tensor, running: Tensor, used_up: bool) -> Status | None:
+    """Why to stop, or None."""
+    if not torch.isfinite(at_x.energy).all():
+        return Status.FAILED
+    if running.any():
+        return Status.MAXIMUM_STEPS if used_up else None
+    return Status.CONVERGED if converged.all() else Status.STALLED
+
+
+def _inverse_curvature(moves: Iterable[tuple[Tensor, Tensor]], gradient: Tensor) -> Tensor:
+    """H grad E by the two-loop recursion, per image; a move of no positive curvature is left out.
+
+    ``moves`` holds differences of points and of gradients, oldest first.
+    """
+    pairs = [(s, y, _dot(s, y)) for s, y in moves]
+    weights = [torch.where(sy > 0, 1 / sy, 0) for _, _, sy in pairs]
+    result = gradient.clone()
+    shares = []
+    for (s, y, _), weight in zip(reversed(pairs), reversed(weights), strict=True):
+        share = weight * _dot(s, result)
+        result -= _scale(share, y)
+        shares.append(share)
+    if pairs:  # the newest move sets the scale
+        _, y, sy = pairs[-1]
+        result = _scale(torch.where(sy > 0, sy / _dot(y, y), 1), result)
+    for (s, y, _), weight, share in zip(pairs, weights, reversed(shares), strict=True):
+        result += _scale(share - weight * _dot(y, result), s)
+    return result
+
+
+def _line_search(
+    objective: Objective,
+    x: Tensor,
+    at_x: Evaluation,
+    direction: Tensor,
+    running: Tensor,
+    options: LBFGSOptions,
+    most_trials: int,
+) -> tuple[Tensor, Evaluation, Tensor, int]:
+    """Step lengths of the weak Wolfe conditions by bisection, for all running images at once.
+
+    Returns the points reached, what they evaluate to, the lengths (0 where no decrease was found)
+    and the number of trials.
+    """
+    slope = _dot(at_x.gradient, direction)
+    shortest, longest = torch.zeros_like(slope), torch.full_like(slope, torch.inf)
+    length, reached = torch.ones_like(slope), torch.zeros_like(slope)
+    best, at_best = x, at_x  # the furthest points that decrease the energy enough
+    searching = running & (slope < 0)
+    trials = 0
+    while searching.any() and trials < min(_MOST_TRIALS, most_trials):
+        trial = x + _scale(length, direction)
+        at_trial = objective.evaluate(trial)
+        trials += 1
+        lower = at_trial.energy <= at_x.energy + options.decrease * length * slope
+        flatter = _dot(at_trial.gradient, direction) >= options.curvature * slope
+        better = searching & lower
+        best, at_best = choose(better, trial, best), choose_evaluation(better, at_trial, at_best)
+        reached = torch.where(better, length, reached)
+        searching &= ~(lower & flatter)
+        shortest, longest = (
+            torch.where(searching & lower, length, shortest),
+            torch.where(searching & ~lower, length, longest),
+        )
+        longer = torch.where(longest.isinf(), 2 * length, (shortest + longest) / 2)
+        length = torch.where(searching, longer, length)
+    return best, at_best, reached, trials
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product per image, (B,) in float64."""
+    return (a * b).flatten(1).sum(1, dtype=torch.float64)
+
+
+def _scale(factors: Tensor, images: Tensor) -> Tensor:
+    return factors.to(images.dtype).view(-1, *[1] * (images.dim() - 1)) * images
