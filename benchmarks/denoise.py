@@ -65,7 +65,7 @@ def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, give
     found = locreg.restore(noisy, regularizer, sigma="auto" if given == "auto" else sigma)
     return {
         "used_sigma": f"{found.sigma:.5f}",
-        "lam": f"{found.lam:.6f}",
+        "lam": f"{found.lam:.6g}",
         "psnr": f"{psnr(found.image, clean).item():.4f}",
         "seconds": f"{found.seconds:.2f}",
     }
