@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -23,6 +24,8 @@ from locreg.weights import Calibration
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _PATCH = 8  # side of the patches that the noise level is estimated from
+_BLOCK = 16  # side of the blocks of which the smoothest tell the noise level
+_FEWEST_DIFFERENCES = 24  # in a block
 _MOST_PATCHES = 100_000  # of a larger image every second, third, ... patch is used
 
 
@@ -51,6 +54,36 @@ def estimate_sigma(x: Tensor) -> float:
     if joint[0] > 1e-12 * joint[-1]:
         return math.sqrt(_noise_variance(joint))
     return math.sqrt(np.mean([_noise_variance(_covariance_eigenvalues(c)) for c in patches]))
+
+
+def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
+    """Standard deviation of the white noise in an image (1, C, H, W) of which pixels are missing.
+
+    From second differences, along rows and columns, of three known neighbours. Their root mean
+    square over blocks of 16x16 pixels is that of the noise where the image is smooth: the lowest
+    fifth of the blocks decides. It is less exact than `estimate_sigma`.
+
+    Args:
+        known: (H, W), True where a pixel is known.
+
+    Raises:
+        LocregError: when there are too few known neighbours.
+    """
+    squares, counts = torch.zeros_like(x[0]), torch.zeros_like(x[0, 0])
+    for axis in (-2, -1):
+        windows = x[0].unfold(axis, 3, 1)  # (C, ..., 3): each pixel with its two neighbours
+        usable = known.unfold(axis, 3, 1).all(-1)
+        second = windows[..., 0] - 2 * windows[..., 1] + windows[..., 2]
+        length = second.shape[axis]
+        squares.narrow(axis, 1, length).add_(usable * second.square() / 6)  # 6 = 1 + 4 + 1
+        counts.narrow(axis, 1, length).add_(usable)
+    block = partial(F.avg_pool2d, kernel_size=_BLOCK, ceil_mode=True)
+    counts = block(counts[None])[0]
+    enough = counts * _BLOCK**2 >= _FEWEST_DIFFERENCES
+    if not enough.any():
+        raise LocregError("Too few neighbouring pixels are known to estimate sigma: give it.")
+    variances = block(squares)[:, enough] / counts[enough]
+    return math.sqrt(float(variances.double().quantile(0.2, dim=1).mean()))
 
 
 def _covariance_eigenvalues(samples: Tensor) -> NDArray[np.float64]:

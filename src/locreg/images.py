@@ -6,7 +6,7 @@ into pixels in [0, 1] and everything else, `write_image` puts both together agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ class ImageFile:
     sample_type: str
     metadata: dict[str, tuple[int, Any]]
     resolution: tuple[float, float] = (1.0, 1.0)
+
+    def enlarged(self, factor: int) -> ImageFile:
+        """What is kept beside the pixels, for an image ``factor`` times as large."""
+        if factor == 1 or self.alpha is None:
+            return self
+        alpha = self.alpha.repeat(factor, axis=1).repeat(factor, axis=2)
+        return replace(self, alpha=alpha)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -147,6 +154,23 @@ def check_writable(path: Path, source: ImageFile | None = None) -> None:
         raise LocregError(f"{path} cannot hold 16-bit samples: write a .tif or .png file.")
     if source.alpha is not None and suffix in (".jpg", ".jpeg"):
         raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """The pixels (H, W) that are white in an image file: more than half of its largest value.
+
+    Raises:
+        LocregError: as `read_samples`, or when all pixels are white, or none.
+    """
+    white: NDArray[np.bool_] = to_unit_range(to_channels(read_samples(path), 1))[0] > 0.5
+    if white.all():
+        raise LocregError(
+            f"{path} is white all over, which marks every pixel as missing: white marks what to "
+            "fill, black what to keep."
+        )
+    if not white.any():
+        raise LocregError(f"{path} is black all over: white marks the pixels to fill.")
+    return white
 
 
 def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:

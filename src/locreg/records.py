@@ -7,6 +7,7 @@ from typing import Any
 
 from locreg.batch import Job
 from locreg.restoration import Restoration
+from locreg.solvers import Solution
 from locreg.weights import Weights
 
 
@@ -20,6 +21,7 @@ def restoration_record(job: Job, weights: str, found: Restoration) -> dict[str, 
         "sigma": found.sigma,
         "lam": found.lam,
         "iterations": len(found.solution.history) - 1,
+        "gradients": found.solution.gradients,
         "status": found.solution.status.value,
         "energy": float(last.energy.sum()),
         "gradient_norm": float(last.gradient_norm.square().sum().sqrt()),
@@ -27,11 +29,25 @@ def restoration_record(job: Job, weights: str, found: Restoration) -> dict[str, 
     }
 
 
+def history_record(solution: Solution) -> list[dict[str, float]]:
+    """The path of a solver, its images taken together."""
+    return [
+        {
+            "energy": float(iterate.energy.sum()),
+            "data_term": float(iterate.data_term.sum()),
+            "regularizer": float(iterate.regularizer.sum()),
+            "gradient_norm": float(iterate.gradient_norm.square().sum().sqrt()),
+            "step_size": float(iterate.step_size.mean()),
+        }
+        for iterate in solution.history
+    ]
+
+
 def sentence(record: dict[str, Any]) -> str:
     """A restoration record for a person."""
     sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
     return (
-        f"{record['output']}: {sigma}lam {record['lam']:.5f}, {record['iterations']} steps, "
+        f"{record['output']}: {sigma}lam {record['lam']:.4g}, {record['iterations']} steps, "
         f"{record['seconds']:.1f} s"
     )
 

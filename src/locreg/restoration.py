@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
+from locreg.lam_choice import ChosenLam, lam_by_discrepancy, lam_by_score
 from locreg.objective import LinearOperator, Objective
+from locreg.operators import check_operator
 from locreg.options import (
     AdamOptions,
     GradientDescentOptions,
@@ -23,6 +26,8 @@ from locreg.options import (
 from locreg.quasi_newton import lbfgs
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import OnStep, Solution, adam, gradient_descent, proximal_gradient
+
+Lam = float | Literal["discrepancy", "score"] | None
 
 
 @dataclass(frozen=True)
@@ -50,31 +55,37 @@ def restore(
     operator: LinearOperator | None = None,
     *,
     sigma: float | Literal["auto"] | None = None,
-    lam: float | None = None,
+    lam: Lam = None,
     solver: SolverOptions = AdamOptions(),
+    start: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
 
     Args:
-        y: the observation (B, C, H, W) in [0, 1], noise not clipped if there is a choice. A colour
-            image is restored by a grey regularizer channel by channel.
+        y: the observation (B, C, H, W) in [0, 1], noise not clipped if there is a choice; with an
+            operator (B, ...), in whatever shape it observes. Without an operator a colour image is
+            restored by a grey regularizer channel by channel.
         regularizer: R, such as ``locreg.load("alr-rgb")``.
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
             (the mean over a batch), which needs the identity as operator. Needed only where ``lam``
             is not given and the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
+            ``"discrepancy"`` and ``"score"`` find it for this observation, without a ground truth,
+            by solving about six times: see `lam_choice`.
         solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
             or one that converges: proximal gradient or L-BFGS.
+        start: where the solver starts, in the operator's domain; by default A*y.
         on_step: called with step number and `Iterate` at every step, to report progress.
 
     Raises:
         UsageError: when sigma or lam is out of range, or missing.
-        LocregError: when y has the wrong shape or non-finite pixels, or there is no calibration.
+        LocregError: when y has the wrong shape or non-finite pixels, there is no calibration, or
+            the operator fails, gives wrong shapes, or ``A_adjoint`` is not the adjoint of ``A``.
     """
     begin = time.perf_counter()
-    if y.dim() != 4:
+    if y.dim() != 4 and operator is None:
         raise LocregError(f"The image must have the shape (B, C, H, W), got {tuple(y.shape)}.")
     if not torch.isfinite(y).all():
         raise LocregError("The image holds NaN or infinite pixels: replace them first.")
@@ -89,17 +100,59 @@ def restore(
             "channels 1."
         )
     fixed = regularizer.calibration is not None and not regularizer.calibration.depends_on_sigma
-    if lam is None and fixed:
+    if not isinstance(lam, float | int) and fixed:
         if isinstance(sigma, float | int):
             raise UsageError("lam of these weights does not follow from sigma: leave sigma out.")
         sigma = None  # nothing to estimate it for
     level = _noise_level(y, sigma, operator)
-    weight = lam if lam is not None else calibrated_lam(regularizer, level)
-    objective = Objective(y, regularizer, weight, operator)
-    start = y if operator is None else operator.A_adjoint(y)
-    solution = solve(objective, start, solver, on_step=on_step)
-    image = solution.image if shape is None else solution.image.reshape(shape)
-    return Restoration(image, level, weight, solution, time.perf_counter() - begin)
+    if operator is None:
+        start = y
+    else:
+        start = _start(operator, y) if start is None else start
+        check_operator(operator, start, y)
+
+    def solve_with(weight: float) -> Solution:
+        return solve(Objective(y, regularizer, weight, operator), start, solver, on_step=on_step)
+
+    chosen = _choose_lam(lam, solve_with, y, regularizer, level)
+    image = chosen.solution.image
+    return Restoration(
+        image if shape is None else image.reshape(shape),
+        level,
+        chosen.lam,
+        chosen.solution,
+        time.perf_counter() - begin,
+    )
+
+
+def _choose_lam(
+    lam: Lam,
+    solve_with: Callable[[float], Solution],
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    sigma: float | None,
+) -> ChosenLam:
+    """The lam that is given, calibrated for sigma, or found by one of the principles."""
+    if isinstance(lam, float | int):
+        return ChosenLam(lam, solve_with(lam))
+    calibrated = calibrated_lam(regularizer, sigma)
+    if lam == "discrepancy":
+        if sigma is None:
+            raise UsageError("The discrepancy principle needs the noise level: give sigma.")
+        return lam_by_discrepancy(solve_with, y.numel(), sigma, calibrated)
+    if lam == "score":
+        return lam_by_score(solve_with, regularizer, calibrated)
+    return ChosenLam(calibrated, solve_with(calibrated))
+
+
+def _start(operator: LinearOperator, y: Tensor) -> Tensor:
+    try:
+        return operator.A_adjoint(y)
+    except Exception as error:
+        raise LocregError(
+            f"The operator's A_adjoint failed on the observation of shape {tuple(y.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def solve(

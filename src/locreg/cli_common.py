@@ -1,0 +1,100 @@
+"""What the commands share: parsing of values, loading of weights, progress, messages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from locreg.errors import LocregError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from locreg.regularizer import LocalRegularizer
+    from locreg.solvers import Iterate, OnStep
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+Output = Annotated[Path, arg(aliases=["-o"])]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def say(sentence: str) -> None:
+    """A sentence to the user, on standard error."""
+    print(f"locreg: {sentence}", file=sys.stderr)
+
+
+def number_or(words: tuple[str, ...], name: str, text: str) -> float | str:
+    """A number, or one of some words.
+
+    Raises:
+        UsageError: when it is neither.
+    """
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
+        raise UsageError(f"{name} must be a number or {allowed}, got {text!r}.") from None
+
+
+def weights_name(weights: str, pixels: NDArray[np.float32]) -> str:
+    """The packaged weights for pixels (C, H, W); a grey image may be stored as three channels."""
+    if weights != "auto":
+        return weights
+    return "alr-gray" if (pixels == pixels[0]).all() else "alr-rgb"
+
+
+def torch_device(name: Device) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        LocregError: when CUDA is asked for and there is none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LocregError("No CUDA device was found: use --device cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def load_regularizer(name: str, device: Device) -> LocalRegularizer:
+    """The regularizer of packaged weights or of a file, on its device."""
+    from locreg.regularizer import load
+
+    return load(name).to(torch_device(device))
+
+
+class Progress:
+    """A bar over the solver's steps, on a terminal only."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+
+    def __enter__(self) -> OnStep:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=self.steps,
+            desc=self.name,
+            unit="step",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+        return self._on_step
+
+    def _on_step(self, step: int, _: Iterate) -> None:
+        if step == 0 and self.bar.n:  # lam is being chosen: the next solution
+            self.bar.reset()
+        self.bar.update(min(step, self.steps) - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()

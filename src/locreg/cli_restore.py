@@ -1,0 +1,296 @@
+"""The commands that restore images: denoise, deblur, inpaint, upscale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from locreg.cli_common import (
+    DONE,
+    FAILED,
+    Device,
+    Output,
+    Progress,
+    load_regularizer,
+    number_or,
+    say,
+    torch_device,
+    weights_name,
+)
+from locreg.errors import LocregError, UsageError
+from locreg.options import (
+    AdamOptions,
+    GradientDescentOptions,
+    LBFGSOptions,
+    ProximalGradientOptions,
+    SolverOptions,
+    check_lam,
+    check_sigma,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from locreg.batch import Job
+    from locreg.images import ImageFile
+    from locreg.regularizer import LocalRegularizer
+    from locreg.restoration import Restoration
+
+# From an observation, its regularizer and what all tasks take, to a restoration.
+Task = Callable[["Tensor", "LocalRegularizer", dict[str, Any]], "Restoration"]
+
+_SOLVERS: dict[str, type[SolverOptions]] = {
+    "adam": AdamOptions,
+    "gradient-descent": GradientDescentOptions,
+    "proximal-gradient": ProximalGradientOptions,
+    "lbfgs": LBFGSOptions,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all restorations take."""
+
+    weights: str = "auto"
+    """Packaged weights or a file; auto is alr-rgb for colour images and alr-gray for grey ones."""
+    sigma: str = "auto"
+    """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
+    lam: str = "auto"
+    """Weight of the regularizer: a number, auto (from sigma), or discrepancy or score (slower)."""
+    solver: Literal["adam", "gradient-descent", "proximal-gradient", "lbfgs"] = "adam"
+    """adam: the paper's 50 steps; gradient-descent: eq. (5); the other two converge."""
+    steps: int | None = None
+    """The most steps; by default 50 for adam, 100 for lbfgs, 200 for the others."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record per image, with the energy at every step."""
+
+    def task_arguments(self) -> dict[str, Any]:
+        """sigma, lam and solver, checked.
+
+        Raises:
+            UsageError: when one of them cannot be.
+        """
+        sigma: float | str | None = number_or(("auto",), "sigma", self.sigma)
+        lam = number_or(("auto", "discrepancy", "score"), "lam", self.lam)
+        if isinstance(sigma, float):
+            check_sigma(sigma)
+        if isinstance(lam, float):
+            check_lam(lam)
+            sigma = None if sigma == "auto" else sigma  # nothing to estimate it for
+        options = _SOLVERS[self.solver]
+        solver = options() if self.steps is None else options(steps=self.steps)
+        return {"sigma": sigma, "lam": None if lam == "auto" else lam, "solver": solver}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise:
+    """Remove noise from an image, or from all images of a folder.
+
+    Bit depth, colour profile, EXIF and transparency are kept. In a folder, images that are already
+    in the output folder are skipped. Exit status 0: done; 1: something failed; 2: wrong usage.
+    """
+
+    input: Positional[Path]
+    """Image, or folder of images."""
+    output: Output
+    """Image to write, or folder; an input is never overwritten."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def run(self) -> int:
+        """Denoise every image that is not there yet."""
+
+        def denoise(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+            from locreg.restoration import restore
+
+            return restore(y, regularizer, **given)
+
+        return restore_files(self.input, self.output, self.settings, denoise, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblur:
+    """Undo a known blur of an image, or of all images of a folder.
+
+    What lies beyond the border of a photograph took part in its blur and is estimated too, so that
+    no ringing starts there. Exit status 0: done; 1: something failed; 2: wrong usage.
+    """
+
+    input: Positional[Path]
+    """Image, or folder of images."""
+    output: Output
+    """Image to write, or folder; an input is never overwritten."""
+    kernel: str
+    """gaussian:SIZE:STD, uniform:SIZE, a .npy file with a matrix, or a grey image file."""
+    normalize_kernel: bool = False
+    """Divide a kernel from a file by its sum."""
+    border: Literal["unknown", "circular"] = "unknown"
+    """circular: the image is taken for wrapped around, as in benchmarks."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def run(self) -> int:
+        """Deblur every image that is not there yet."""
+        from locreg.kernels import read_kernel
+
+        kernel = read_kernel(self.kernel, normalize=self.normalize_kernel)
+
+        def deblur(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+            from locreg import tasks
+
+            return tasks.deblur(y, regularizer, kernel, border=self.border, **given)
+
+        record = {"task": "deblur", "kernel": self.kernel, "border": self.border}
+        return restore_files(self.input, self.output, self.settings, deblur, record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint:
+    """Fill the missing pixels of an image, or of all images of a folder.
+
+    Known pixels are denoised along the way. Exit status 0: done; 1: something failed; 2: wrong
+    usage.
+    """
+
+    input: Positional[Path]
+    """Image, or folder of images."""
+    output: Output
+    """Image to write, or folder; an input is never overwritten."""
+    mask: Path
+    """Image of the same size, white where pixels are missing and black where they are known."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def run(self) -> int:
+        """Fill every image that is not there yet."""
+        from locreg.images import read_mask
+
+        missing = read_mask(self.mask)
+
+        def inpaint(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+            import torch
+
+            from locreg import tasks
+
+            return tasks.inpaint(y, regularizer, torch.from_numpy(~missing), **given)
+
+        record = {"task": "inpaint", "mask": str(self.mask)}
+        return restore_files(self.input, self.output, self.settings, inpaint, record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upscale:
+    """Enlarge an image, or all images of a folder, by a whole factor.
+
+    The small image is taken for a Gaussian average of the large one. Exit status 0: done; 1:
+    something failed; 2: wrong usage.
+    """
+
+    input: Positional[Path]
+    """Image, or folder of images."""
+    output: Output
+    """Image to write, or folder; an input is never overwritten."""
+    factor: int = 2
+    """How many times larger."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def run(self) -> int:
+        """Enlarge every image that is not there yet."""
+        if self.factor < 2:
+            raise UsageError(f"factor must be a whole number of at least 2, got {self.factor}.")
+
+        def upscale(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+            from locreg import tasks
+
+            return tasks.upscale(y, regularizer, self.factor, **given)
+
+        record = {"task": "upscale", "factor": self.factor}
+        return restore_files(self.input, self.output, self.settings, upscale, record)
+
+
+def restore_files(
+    source: Path, target: Path, settings: Settings, task: Task, record: dict[str, Any]
+) -> int:
+    """Restore what is not there yet; in a folder, one failure does not stop the others."""
+    from locreg.batch import plan
+
+    arguments = settings.task_arguments()
+    torch_device(settings.device)
+    regularizers: dict[str, LocalRegularizer] = {}
+    if settings.weights != "auto":  # a wrong name shows before any image is read
+        regularizers[settings.weights] = load_regularizer(settings.weights, settings.device)
+    jobs = plan(source, target)
+    several = source.is_dir()
+    waiting = [job for job in jobs if not (several and job.finished)]
+    if len(waiting) < len(jobs):
+        say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
+    failures = 0
+    for job in waiting:
+        try:
+            _restore_file(job, settings, arguments, task, regularizers, record)
+        except (LocregError, OSError) as error:
+            if not several:
+                raise
+            failures += 1
+            say(f"error: {error}")
+    if failures:
+        say(f"{failures} of {len(jobs)} images failed.")
+    return FAILED if failures else DONE
+
+
+def _restore_file(
+    job: Job,
+    settings: Settings,
+    arguments: dict[str, Any],
+    task: Task,
+    regularizers: dict[str, LocalRegularizer],
+    task_record: dict[str, Any],
+) -> None:
+    from locreg.images import check_writable, read_image, write_image
+    from locreg.records import history_record, restoration_record, sentence
+    from locreg.solvers import Status
+
+    image = read_image(job.source)
+    check_writable(job.target, image)
+    name = weights_name(settings.weights, image.pixels)
+    if name not in regularizers:
+        regularizers[name] = load_regularizer(name, settings.device)
+    try:
+        with Progress(job.source.name, arguments["solver"].steps) as on_step:
+            given = {**arguments, "on_step": on_step}
+            found = _restore_channels(image, regularizers[name], settings, task, given)
+    except LocregError as error:
+        raise type(error)(f"{job.source}: {error}") from None
+    if found.solution.status is Status.FAILED:
+        raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
+    pixels = found.image[0].cpu().numpy()
+    factor = pixels.shape[1] // image.pixels.shape[1]
+    write_image(job.target, pixels, image.enlarged(factor))
+    record = {**restoration_record(job, name, found), **task_record}
+    if settings.json:
+        print(json.dumps({**record, "history": history_record(found.solution)}))
+    else:
+        print(sentence(record))
+
+
+def _restore_channels(
+    image: ImageFile,
+    regularizer: LocalRegularizer,
+    settings: Settings,
+    task: Task,
+    given: dict[str, Any],
+) -> Restoration:
+    """All channels together, or one by one where the regularizer is for grey images."""
+    import torch
+
+    y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
+    if regularizer.in_channels == 3 and y.shape[1] == 1:
+        raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
+    if regularizer.in_channels == 1 and y.shape[1] == 3:
+        found = task(y.transpose(0, 1), regularizer, given)
+        return replace(found, image=found.image.transpose(0, 1))
+    return task(y, regularizer, given)

@@ -1,0 +1,181 @@
+"""Deblur, inpaint, upscale: restoration with deepinv's operators, made for photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locreg.calibration import estimate_sigma, estimate_sigma_of_known
+from locreg.errors import UsageError
+from locreg.operators import (
+    blur_circular,
+    blur_unknown_border,
+    check_kernel_fits,
+    downsampling,
+    inpainting,
+)
+from locreg.options import AdamOptions, SolverOptions
+from locreg.regularizer import LocalRegularizer
+from locreg.restoration import Lam, Restoration, restore
+from locreg.solvers import OnStep
+
+Sigma = float | Literal["auto"] | None
+
+
+def deblur(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    kernel: NDArray[np.float32],
+    *,
+    border: Literal["unknown", "circular"] = "unknown",
+    sigma: Sigma = "auto",
+    lam: Lam = None,
+    solver: SolverOptions = AdamOptions(),
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |k * x - y|^2 + lam R(x) for a known kernel k.
+
+    Args:
+        y: blurred images (B, C, H, W) in [0, 1].
+        kernel: k (h, w), its sides odd, its sum 1; convolved, not correlated.
+        border: ``"unknown"`` estimates also what lies beyond the border of y, as a photograph
+            needs; ``"circular"`` takes y for wrapped around.
+
+    Other arguments and errors: see `locreg.restore`. ``sigma="auto"`` estimates it from y: blur
+    leaves hardly any signal in the highest frequencies, and white noise stays.
+    """
+    check_kernel_fits(kernel, *y.shape[-2:])
+    rows, columns = (n // 2 for n in kernel.shape)
+    if border == "circular":
+        rows = columns = 0
+        shape = (y.shape[1], y.shape[2], y.shape[3])
+        operator = blur_circular(kernel, shape, y.device)
+    else:
+        operator = blur_unknown_border(kernel, y.device)
+    found = restore(
+        y,
+        regularizer,
+        operator,
+        sigma=_noise_level(y, sigma, lam),
+        lam=lam,
+        solver=solver,
+        start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
+        on_step=on_step,
+    )
+    height, width = y.shape[-2:]
+    image = found.image[..., rows : rows + height, columns : columns + width]
+    return replace(found, image=image)
+
+
+def inpaint(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    known: Tensor,
+    *,
+    sigma: Sigma = "auto",
+    lam: Lam = None,
+    solver: SolverOptions = AdamOptions(),
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |m (x - y)|^2 + lam R(x): fill the pixels where the mask m is 0.
+
+    Args:
+        y: images (B, C, H, W) in [0, 1]; what they hold at missing pixels is not used.
+        known: m (H, W), True or 1 where a pixel is known.
+
+    Other arguments and errors: see `locreg.restore`.
+    """
+    operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
+    y = torch.where(known.to(y.device) > 0, y, 0)
+    level = _noise_level(y, sigma, lam, lambda image: estimate_sigma_of_known(image, known > 0))
+    return restore(
+        y,
+        regularizer,
+        operator,
+        sigma=level,
+        lam=lam,
+        solver=solver,
+        start=fill(y, known),
+        on_step=on_step,
+    )
+
+
+def upscale(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    factor: int = 2,
+    *,
+    sigma: Sigma = "auto",
+    lam: Lam = None,
+    solver: SolverOptions = AdamOptions(),
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |S G x - y|^2 + lam R(x): G a Gaussian antialiasing, S every factor-th pixel.
+
+    Args:
+        y: small images (B, C, H, W) in [0, 1].
+        factor: how many times larger the result is.
+
+    Other arguments and errors: see `locreg.restore`.
+    """
+    if factor < 2:
+        raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
+    height, width = (n * factor for n in y.shape[-2:])
+    operator = downsampling(factor, (y.shape[1], height, width), y.device)
+    start = F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False)
+    return restore(
+        y,
+        regularizer,
+        operator,
+        sigma=_noise_level(y, sigma, lam),
+        lam=lam,
+        solver=solver,
+        start=start,
+        on_step=on_step,
+    )
+
+
+def fill(y: Tensor, known: Tensor) -> Tensor:
+    """Fill missing pixels with averages of the known ones around them, as near as there are any.
+
+    From coarse to fine: the mean of the known pixels in squares of 2, 4, 8 ... pixels. It is where
+    inpainting starts from.
+    """
+    weight = (known > 0).to(y).expand(1, 1, *y.shape[-2:])
+    return _fill(y * weight, weight)
+
+
+def _fill(y: Tensor, weight: Tensor) -> Tensor:
+    if not (weight == 0).any() or max(y.shape[-2:]) == 1:
+        return y
+    coarse = _fill(*_halved(y, weight))
+    smooth = F.interpolate(coarse, size=y.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, y, smooth)
+
+
+def _halved(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the known pixels of each 2x2 square, and whether there was one."""
+    total = F.avg_pool2d(y * weight, 2, ceil_mode=True)
+    share = F.avg_pool2d(weight, 2, ceil_mode=True)
+    return total / share.clamp_min(1e-12), (share > 0).to(weight)
+
+
+def _noise_level(
+    y: Tensor,
+    sigma: Sigma,
+    lam: Lam,
+    estimate: Callable[[Tensor], float] = estimate_sigma,
+) -> float | None:
+    """sigma, estimated if that is asked for and needed (it is not where lam is given)."""
+    if sigma != "auto":
+        return sigma
+    return (
+        None if isinstance(lam, float | int) else sum(estimate(image[None]) for image in y) / len(y)
+    )

@@ -1,0 +1,107 @@
+"""deblur, inpaint and upscale from the command line, on a real photograph."""
+
+import json
+
+import numpy as np
+import pytest
+
+from locreg.cli import main
+from locreg.images import ImageFile, read_image, write_image
+
+
+@pytest.fixture
+def files(tmp_path, photograph):
+    """A small colour image with alpha, 16 bits deep, and a mask."""
+    pixels = photograph[30:70, 190:226].transpose(2, 0, 1).astype(np.float32) / 255
+    alpha = np.full((1, 40, 36), 60000, np.uint16)
+    alpha[:, :10] = 0
+    write_image(tmp_path / "in.png", pixels, ImageFile(pixels, alpha, "uint16", {}, (4.0, 4.0)))
+    mask = np.zeros((1, 40, 36), np.float32)
+    mask[:, 20:23, 5:30] = 1
+    write_image(tmp_path / "mask.png", mask)
+    write_image(tmp_path / "black.png", np.zeros_like(mask))
+    write_image(tmp_path / "white.png", np.ones_like(mask))
+    write_image(tmp_path / "small.png", mask[:, 1:])
+    np.save(tmp_path / "even.npy", np.full((4, 4), 1 / 16))
+    np.save(tmp_path / "bright.npy", np.full((3, 3), 1.0))
+    return tmp_path
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Exit status, standard output, standard error."""
+    monkeypatch.setattr("sys.argv", ["locreg", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code, *capsys.readouterr()
+
+
+TASKS = {
+    "deblur": ("--kernel", "gaussian:5:1"),
+    "inpaint": ("--mask", "mask.png"),
+    "upscale": ("--factor", "3"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_task_keeps_depth_and_alpha_and_tells_what_it_did(
+    files, capsys, monkeypatch, task, solver
+):
+    monkeypatch.chdir(files)
+    status, out, err = run(
+        capsys, monkeypatch, task, "in.png", "-o", "out.png", *TASKS[task],
+        "--sigma", "0.02", "--steps", "50", "--solver", solver, "--json",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    record = json.loads(out)
+    assert record["task"] == task
+    assert record["gradients"] <= 51
+    assert record["history"][-1]["energy"] < record["history"][0]["energy"]
+    before, after = read_image(files / "in.png"), read_image(files / "out.png")
+    factor = 3 if task == "upscale" else 1
+    assert after.pixels.shape == (3, 40 * factor, 36 * factor)
+    assert after.sample_type == "uint16"
+    np.testing.assert_array_equal(
+        after.alpha, before.alpha.repeat(factor, axis=1).repeat(factor, axis=2)
+    )
+
+
+def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    grey = read_image(files / "in.png").pixels.mean(0, keepdims=True)
+    write_image(files / "grey.png", np.repeat(grey, 3, axis=0))
+    status, out, err = run(
+        capsys, monkeypatch, "deblur", "grey.png", "-o", "out.png", "--kernel", "uniform:3",
+        "--sigma", "0.02", "--lam", "discrepancy", "--steps", "20", "--solver", "lbfgs", "--json",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert json.loads(out)["weights"] == "alr-gray"
+    pixels = read_image(files / "out.png").pixels
+    assert pixels.shape == (3, 40, 36)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("deblur", "in.png", "--kernel", "gaussian:8:3"), 2, "odd"),
+        (("deblur", "in.png", "--kernel", "nothing.npy"), 1, "neither a file nor a kernel"),
+        (("deblur", "in.png", "--kernel", "even.npy"), 1, "even side has no centre"),
+        (("deblur", "in.png", "--kernel", "bright.npy"), 1, "--normalize-kernel"),
+        (("deblur", "in.png", "--kernel", "uniform:41"), 1, "in.png: The kernel (41x41 pixels)"),
+        (("inpaint", "in.png", "--mask", "nothing.png"), 1, "nothing.png does not exist"),
+        (("inpaint", "in.png", "--mask", "black.png"), 1, "black all over"),
+        (("inpaint", "in.png", "--mask", "white.png"), 1, "white all over"),
+        (("inpaint", "in.png", "--mask", "small.png"), 1, "36x39 pixels and the image 36x40"),
+        (("upscale", "in.png", "--factor", "1"), 2, "factor"),
+        (("upscale", "in.png", "--lam", "best"), 2, "discrepancy or score"),
+        (("upscale", "in.png", "--sigma", "25"), 2, "25/255"),
+    ],
+)
+def test_mistakes_are_one_sentence(files, capsys, monkeypatch, arguments, status, says):
+    monkeypatch.chdir(files)
+    found, out, err = run(capsys, monkeypatch, *arguments, "-o", "out.png")
+    assert found == status
+    assert says in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (files / "out.png").exists()

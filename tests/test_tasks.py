@@ -1,0 +1,155 @@
+"""Deblurring, inpainting and upscaling, and the parameters that nobody has to guess."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+import locreg
+from conftest import random_image
+from locreg.calibration import estimate_sigma_of_known
+from locreg.errors import LocregError, UsageError
+from locreg.kernels import gaussian_kernel
+from locreg.lam_choice import lam_by_discrepancy, lam_by_score
+from locreg.objective import Objective
+from locreg.operators import blur_unknown_border, downsampling
+from locreg.options import AdamOptions, GradientDescentOptions, LBFGSOptions
+from locreg.quasi_newton import lbfgs
+from locreg.restoration import restore
+from locreg.tasks import deblur, fill, inpaint, upscale
+from locreg.validation import add_noise, psnr
+
+KERNEL = gaussian_kernel(7, 3.0)
+
+
+@pytest.fixture(scope="module")
+def regularizer():
+    return locreg.load("alr-rgb")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A crop of a photograph (1, 3, 78, 78) with room for a 7x7 kernel around 72x72."""
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut()[20:98, 180:258]).permute(2, 0, 1)[None].float() / 255
+
+
+def test_deblurring_a_photograph_leaves_no_ringing_at_the_border(scene, regularizer):
+    clean = scene[..., 3:-3, 3:-3]
+    y = add_noise(blur_unknown_border(KERNEL, scene.device).A(scene), 0.01, 0)
+    found = deblur(y, regularizer, KERNEL)
+    assert found.sigma == pytest.approx(0.01, rel=0.2)
+    assert found.image.shape == y.shape
+    gain = psnr(found.image, clean) - psnr(y, clean)
+    assert gain > 2
+    wrapped = deblur(y, regularizer, KERNEL, border="circular")
+    frame = torch.ones(72, 72, dtype=torch.bool)
+    frame[8:-8, 8:-8] = False
+    at_border = [psnr(z.image[..., frame], clean[..., frame]).item() for z in (found, wrapped)]
+    assert at_border[0] > at_border[1] + 1
+
+
+def test_inpainting_fills_what_is_missing(scene, regularizer):
+    known = torch.rand(78, 78, generator=torch.Generator().manual_seed(0)) > 0.5
+    y = add_noise(scene, 0.02, 1)
+    found = inpaint(torch.where(known, y, torch.nan), regularizer, known, sigma=0.02)
+    start = fill(torch.where(known, y, 0), known)
+    assert psnr(found.image, scene) > psnr(start, scene) + 1
+
+
+def test_upscaling_beats_bicubic(scene, regularizer):
+    y = add_noise(downsampling(2, (3, 78, 78), scene.device).A(scene), 0.01, 2)
+    found = upscale(y, regularizer, 2)
+    assert found.image.shape == scene.shape
+    bicubic = F.interpolate(y, scale_factor=2, mode="bicubic")
+    assert psnr(found.image, scene) > psnr(bicubic, scene) + 1
+
+
+def test_a_factor_below_two_is_wrong_usage(scene, regularizer):
+    with pytest.raises(UsageError, match="factor"):
+        upscale(scene, regularizer, 1)
+
+
+@given(
+    value=st.floats(0, 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_filling_keeps_what_is_known_and_stays_between(value, height, width, seed):
+    y = value * random_image(1, 2, height, width, seed=seed)
+    known = random_image(height, width, seed=seed + 1) > 0.7
+    known[0, 0] = True
+    filled = fill(y, known)
+    assert torch.equal(filled[..., known], y[..., known])
+    assert filled.min() >= y[..., known].min() - 1e-12
+    assert filled.max() <= y[..., known].max() + 1e-12
+    constant = fill(torch.full_like(y, value), known)
+    torch.testing.assert_close(constant, torch.full_like(y, value))
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.1])
+def test_the_noise_level_is_found_where_half_of_the_pixels_are_missing(photograph, sigma):
+    x = torch.from_numpy(photograph).permute(2, 0, 1)[None].float() / 255
+    known = torch.rand(512, 512, generator=torch.Generator().manual_seed(0)) > 0.5
+    hidden = torch.where(known, add_noise(x, sigma, 0), 7.0)
+    assert estimate_sigma_of_known(hidden, known) == pytest.approx(sigma, rel=0.25)
+
+
+def test_too_few_known_neighbours_are_said():
+    with pytest.raises(LocregError, match="sigma: give it"):
+        estimate_sigma_of_known(torch.zeros(1, 1, 20, 20), torch.eye(20) > 0)
+
+
+class Quadratic:
+    """R(x) = |x|^2 / 2; 1/2 |x - y|^2 + lam R has the minimiser y / (1 + lam)."""
+
+    def value_and_grad(self, x):
+        return 0.5 * x.flatten(1).square().sum(1), x
+
+
+@given(sigma=st.floats(0.05, 0.4), first=st.floats(0.01, 10))
+def test_the_discrepancy_principle_finds_its_closed_form(sigma, first):
+    """|x - y| = lam / (1 + lam) |y| = sigma sqrt(n), up to the 10% that the search leaves."""
+    y = random_image(1, 1, 12, 12)
+    ratio = sigma * math.sqrt(y.numel()) / y.norm().item()
+    expected = ratio / (1 - ratio)
+
+    def solve(lam):
+        return lbfgs(Objective(y, Quadratic(), lam), y, LBFGSOptions())
+
+    chosen = lam_by_discrepancy(solve, y.numel(), sigma, first)
+    assert chosen.lam == pytest.approx(expected, rel=0.1)
+    torch.testing.assert_close(chosen.solution.image, y / (1 + chosen.lam), rtol=0, atol=1e-3)
+
+
+def test_the_score_principle_meets_the_clean_score(scene, regularizer):
+    y = add_noise(scene, 0.1, 0)
+    found = restore(y, regularizer, sigma=0.1, lam="score", solver=AdamOptions(steps=20))
+    median = regularizer.calibration.clean_images[3]
+    above, at, below = (
+        restore(y, regularizer, lam=found.lam * f, solver=AdamOptions(steps=20)).image
+        for f in (0.85, 1, 1.18)
+    )
+    scores = [regularizer.score_map(x).mean().item() for x in (above, at, below)]
+    assert scores[0] > median > scores[2]
+
+
+def test_principles_that_cannot_work_say_why(scene, regularizer):
+    with pytest.raises(UsageError, match="above 0"):
+        restore(scene, regularizer, sigma=0.0, lam="discrepancy")
+    bare = locreg.LocalRegularizer(regularizer.critic)
+    with pytest.raises(LocregError, match="calibration"):
+        lam_by_score(lambda _: None, bare, 1.0)
+    with pytest.raises(LocregError, match="satisfies the principle"):
+        restore(
+            scene,
+            regularizer,
+            sigma=1.0,
+            lam="discrepancy",
+            solver=GradientDescentOptions(steps=1, step_size=1e-9),
+        )
