@@ -75,6 +75,18 @@ def test_history_tells_energy_gradient_norm_and_steps():
     assert (solution.history[-1].step_size == 0.0).all()
 
 
+def test_adam_is_that_of_torch():
+    y = random_image(2, 1, 9, 8)
+    objective = Objective(y, LocalRegularizer(small_critic("silu")), 0.05)
+    x = y.clone()
+    optimizer = torch.optim.Adam([x], betas=(0.9, 0.999))
+    for step in range(50):
+        x.grad = objective.evaluate(x).gradient
+        optimizer.param_groups[0]["lr"] = 0.1 * 0.1 ** (step / 49)
+        optimizer.step()
+    torch.testing.assert_close(adam(objective, y).image, x, rtol=0, atol=1e-9)
+
+
 def test_adam_steps_decay_exponentially():
     y = random_image(1, 1, 4, 4)
     rates = [i.step_size.item() for i in adam(Objective(y, Quadratic(), 1.0), y).history[:-1]]
