@@ -42,6 +42,13 @@ def random_image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64)
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+class Quadratic:
+    """R(x) = |x|^2 / 2."""
+
+    def value_and_grad(self, x):
+        return 0.5 * x.flatten(1).square().sum(1), x
+
+
 @pytest.fixture(scope="session")
 def photograph() -> np.ndarray:
     """A CC0 photograph that scikit-image ships, (512, 512, 3) uint8."""

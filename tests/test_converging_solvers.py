@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import random_image, small_critic
+from conftest import Quadratic, random_image, small_critic
 from locreg.errors import UsageError
 from locreg.objective import Objective
 from locreg.options import LBFGSOptions, ProximalGradientOptions
@@ -21,13 +21,6 @@ SOLVERS = {
     "L-BFGS": (lbfgs, LBFGSOptions),
 }
 both = pytest.mark.parametrize("name", SOLVERS)
-
-
-class Quadratic:
-    """R(x) = |x|^2 / 2."""
-
-    def value_and_grad(self, x):
-        return 0.5 * x.flatten(1).square().sum(1), x
 
 
 class Absolute:

@@ -205,3 +205,13 @@ def test_wrong_input_is_refused(change, error, words):
     arguments = {"y": random_image(1, 1, 9, 9), "regularizer": calibrated(), **change}
     with pytest.raises(error, match=words):
         restore(**arguments)
+
+
+def test_the_solver_starts_where_it_is_told():
+    y = random_image(2, 3, 8, 8)
+    regularizer = LocalRegularizer(small_critic())
+    start = random_image(2, 3, 8, 8, seed=1)
+    for told, first in ((start, start), (None, y)):
+        found = restore(y, regularizer, lam=0.1, start=told)
+        energy = 0.5 * (first - y).square().sum()
+        assert found.solution.history[0].data_term.sum() == pytest.approx(energy.item())

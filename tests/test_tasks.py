@@ -1,6 +1,7 @@
 """Deblurring, inpainting and upscaling, and the parameters that nobody has to guess."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import locreg
-from conftest import random_image
+from conftest import Quadratic, random_image
 from locreg.calibration import estimate_sigma_of_known
 from locreg.errors import LocregError, UsageError
 from locreg.kernels import gaussian_kernel
@@ -69,6 +70,18 @@ def test_upscaling_beats_bicubic(scene, regularizer):
     assert psnr(found.image, scene) > psnr(bicubic, scene) + 1
 
 
+def test_weights_whose_lam_does_not_follow_from_sigma_need_no_sigma(scene, regularizer):
+    calibration = replace(
+        regularizer.calibration, lam_polynomial=(math.log(1e-4),), sigma_range=(1.0, 1.0)
+    )
+    fixed = locreg.LocalRegularizer(
+        locreg.Weights(critic=regularizer.critic, calibration=calibration)
+    )
+    found = deblur(scene, fixed, KERNEL, solver=AdamOptions(steps=1))
+    assert found.sigma is None
+    assert found.lam == pytest.approx(1e-4)
+
+
 def test_a_factor_below_two_is_wrong_usage(scene, regularizer):
     with pytest.raises(UsageError, match="factor"):
         upscale(scene, regularizer, 1)
@@ -103,13 +116,6 @@ def test_the_noise_level_is_found_where_half_of_the_pixels_are_missing(photograp
 def test_too_few_known_neighbours_are_said():
     with pytest.raises(LocregError, match="sigma: give it"):
         estimate_sigma_of_known(torch.zeros(1, 1, 20, 20), torch.eye(20) > 0)
-
-
-class Quadratic:
-    """R(x) = |x|^2 / 2; 1/2 |x - y|^2 + lam R has the minimiser y / (1 + lam)."""
-
-    def value_and_grad(self, x):
-        return 0.5 * x.flatten(1).square().sum(1), x
 
 
 @given(sigma=st.floats(0.05, 0.4), first=st.floats(0.01, 10))

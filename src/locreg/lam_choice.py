@@ -76,23 +76,20 @@ def _root(
 ) -> ChosenLam:
     """The lam where ``excess``, which grows with lam, changes sign."""
     lam = first
-    found = solve(lam)
-    side = excess(found) > 0
+    side = excess(solve(lam)) > 0
     for _ in range(_MOST_ENCLOSING):
         following = lam / _RATIO if side else lam * _RATIO
-        solution = solve(following)
-        if (excess(solution) > 0) != side:
+        if (excess(solve(following)) > 0) != side:
             break
-        lam, found = following, solution
+        lam = following
     else:
         raise LocregError(
             f"No lam between {min(lam, first):.3g} and {max(lam, first):.3g} satisfies the "
             "principle: give lam, or check sigma."
         )
-    ends = {lam: found, following: solution}
+    low, high = sorted((lam, following))
     for _ in range(_REFINEMENTS):
-        middle = math.sqrt(math.prod(ends))
+        middle = math.sqrt(low * high)
         solution = solve(middle)
-        keep = max(ends) if excess(solution) <= 0 else min(ends)
-        ends = {keep: ends[keep], middle: solution}
+        low, high = (middle, high) if excess(solution) <= 0 else (low, middle)
     return ChosenLam(middle, solution)

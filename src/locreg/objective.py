@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,13 @@ class LinearOperator(Protocol):
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """A*y: <Ax, y> = <x, A*y> for all x and y."""
+
+
+class ProximalOperator(LinearOperator, Protocol):
+    """An operator that knows the proximal map of its data term, as deepinv's do."""
+
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor) -> Tensor:
+        """argmin_x gamma/2 |Ax - y|^2 + 1/2 |x - z|^2."""
 
 
 @dataclass(frozen=True)
@@ -100,5 +107,4 @@ class Objective:
         """
         if self.operator is None:
             return (x + step * self.y) / (1 + step)
-        nearest: Tensor = self.operator.prox_l2(x, self.y, step)  # type: ignore[attr-defined]
-        return nearest
+        return cast(ProximalOperator, self.operator).prox_l2(x, self.y, step)

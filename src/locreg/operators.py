@@ -87,8 +87,8 @@ def check_operator(operator: LinearOperator, x: Tensor, y: Tensor) -> None:
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     v = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)
-    forward = _applied(operator.A, "A", u, y.shape)
-    backward = _applied(operator.A_adjoint, "A_adjoint", v, x.shape)
+    forward = apply_operator(operator.A, "A", u, y.shape)
+    backward = apply_operator(operator.A_adjoint, "A_adjoint", v, x.shape)
     left = float((forward.double() * v.double()).sum())
     right = float((u.double() * backward.double()).sum())
     # The size that <Au, v> has for independent signs; rounding is a thousand times smaller.
@@ -113,18 +113,25 @@ def check_kernel_fits(kernel: NDArray[np.float32], height: int, width: int) -> N
         )
 
 
-def _applied(
-    function: Callable[[Tensor], Tensor], name: str, argument: Tensor, shape: torch.Size
+def apply_operator(
+    function: Callable[[Tensor], Tensor],
+    name: str,
+    argument: Tensor,
+    shape: torch.Size | None = None,
 ) -> Tensor:
-    """function(argument), whatever goes wrong being said in one sentence."""
+    """function(argument), which must have this shape, if one is given.
+
+    Raises:
+        LocregError: when it has not, or the function raises.
+    """
     try:
         result = function(argument)
-    except Exception as error:
+    except Exception as error:  # a user's operator may raise anything
         raise LocregError(
             f"The operator's {name} failed on a tensor of shape {tuple(argument.shape)}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(result, Tensor) or result.shape != shape:
+    if shape is not None and (not isinstance(result, Tensor) or result.shape != shape):
         found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise LocregError(
             f"The operator's {name} must turn the shape {tuple(argument.shape)} into "

@@ -14,7 +14,7 @@ from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.lam_choice import ChosenLam, lam_by_discrepancy, lam_by_score
 from locreg.objective import LinearOperator, Objective
-from locreg.operators import check_operator
+from locreg.operators import apply_operator, check_operator
 from locreg.options import (
     AdamOptions,
     GradientDescentOptions,
@@ -58,6 +58,7 @@ def restore(
     lam: Lam = None,
     solver: SolverOptions = AdamOptions(),
     start: Tensor | None = None,
+    estimate: Callable[[Tensor], float] | None = None,
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
@@ -69,14 +70,17 @@ def restore(
         regularizer: R, such as ``locreg.load("alr-rgb")``.
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
-            (the mean over a batch), which needs the identity as operator. Needed only where ``lam``
-            is not given and the calibration depends on it.
+            (the mean over a batch); with an operator this needs ``estimate``. Needed only where
+            ``lam`` is not given and the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
             ``"discrepancy"`` and ``"score"`` find it for this observation, without a ground truth,
             by solving about six times: see `lam_choice`.
         solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
             or one that converges: proximal gradient or L-BFGS.
-        start: where the solver starts, in the operator's domain; by default A*y.
+        start: where the solver starts, in the operator's domain; by default A*y, which is y
+            without an operator.
+        estimate: from one observation (1, ...) to its noise level; without an operator
+            `estimate_sigma`.
         on_step: called with step number and `Iterate` at every step, to report progress.
 
     Raises:
@@ -104,15 +108,20 @@ def restore(
         if isinstance(sigma, float | int):
             raise UsageError("lam of these weights does not follow from sigma: leave sigma out.")
         sigma = None  # nothing to estimate it for
-    level = _noise_level(y, sigma, operator)
-    if operator is None:
-        start = y
+    if operator is None and estimate is None:
+        estimate = estimate_sigma
+    level = _noise_level(y, sigma, estimate)
+    if start is not None:
+        first = start.reshape(y.shape) if operator is None else start
+    elif operator is None:
+        first = y
     else:
-        start = _start(operator, y) if start is None else start
-        check_operator(operator, start, y)
+        first = apply_operator(operator.A_adjoint, "A_adjoint", y)
+    if operator is not None:
+        check_operator(operator, first, y)
 
     def solve_with(weight: float) -> Solution:
-        return solve(Objective(y, regularizer, weight, operator), start, solver, on_step=on_step)
+        return solve(Objective(y, regularizer, weight, operator), first, solver, on_step=on_step)
 
     chosen = _choose_lam(lam, solve_with, y, regularizer, level)
     image = chosen.solution.image
@@ -143,16 +152,6 @@ def _choose_lam(
     if lam == "score":
         return lam_by_score(solve_with, regularizer, calibrated)
     return ChosenLam(calibrated, solve_with(calibrated))
-
-
-def _start(operator: LinearOperator, y: Tensor) -> Tensor:
-    try:
-        return operator.A_adjoint(y)
-    except Exception as error:
-        raise LocregError(
-            f"The operator's A_adjoint failed on the observation of shape {tuple(y.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def solve(
@@ -188,12 +187,14 @@ def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
 
 
 def _noise_level(
-    y: Tensor, sigma: float | Literal["auto"] | None, operator: LinearOperator | None
+    y: Tensor,
+    sigma: float | Literal["auto"] | None,
+    estimate: Callable[[Tensor], float] | None,
 ) -> float | None:
     if sigma == "auto":
-        if operator is not None:
+        if estimate is None:
             raise UsageError("The noise level is estimated for denoising only: give sigma.")
-        return sum(estimate_sigma(image[None]) for image in y) / len(y)
+        return sum(estimate(image[None]) for image in y) / len(y)
     if sigma is not None:
         check_sigma(sigma)
     return sigma

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -51,19 +50,20 @@ def deblur(
     Other arguments and errors: see `locreg.restore`. ``sigma="auto"`` estimates it from y: blur
     leaves hardly any signal in the highest frequencies, and white noise stays.
     """
-    check_kernel_fits(kernel, *y.shape[-2:])
     rows, columns = (n // 2 for n in kernel.shape)
     if border == "circular":
         rows = columns = 0
         shape = (y.shape[1], y.shape[2], y.shape[3])
         operator = blur_circular(kernel, shape, y.device)
     else:
+        check_kernel_fits(kernel, *y.shape[-2:])
         operator = blur_unknown_border(kernel, y.device)
     found = restore(
         y,
         regularizer,
         operator,
-        sigma=_noise_level(y, sigma, lam),
+        sigma=_needed(sigma, lam),
+        estimate=estimate_sigma,
         lam=lam,
         solver=solver,
         start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
@@ -94,12 +94,12 @@ def inpaint(
     """
     operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
     y = torch.where(known.to(y.device) > 0, y, 0)
-    level = _noise_level(y, sigma, lam, lambda image: estimate_sigma_of_known(image, known > 0))
     return restore(
         y,
         regularizer,
         operator,
-        sigma=level,
+        sigma=_needed(sigma, lam),
+        estimate=lambda image: estimate_sigma_of_known(image, known > 0),
         lam=lam,
         solver=solver,
         start=fill(y, known),
@@ -134,7 +134,8 @@ def upscale(
         y,
         regularizer,
         operator,
-        sigma=_noise_level(y, sigma, lam),
+        sigma=_needed(sigma, lam),
+        estimate=estimate_sigma,
         lam=lam,
         solver=solver,
         start=start,
@@ -167,15 +168,6 @@ def _halved(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return total / share.clamp_min(1e-12), (share > 0).to(weight)
 
 
-def _noise_level(
-    y: Tensor,
-    sigma: Sigma,
-    lam: Lam,
-    estimate: Callable[[Tensor], float] = estimate_sigma,
-) -> float | None:
-    """sigma, estimated if that is asked for and needed (it is not where lam is given)."""
-    if sigma != "auto":
-        return sigma
-    return (
-        None if isinstance(lam, float | int) else sum(estimate(image[None]) for image in y) / len(y)
-    )
+def _needed(sigma: Sigma, lam: Lam) -> Sigma:
+    """Where lam is given, nothing needs an estimate of sigma."""
+    return None if sigma == "auto" and isinstance(lam, float | int) else sigma
