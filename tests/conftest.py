@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import skimage.data
 import torch
 from hypothesis import settings
@@ -53,6 +54,23 @@ class Quadratic:
 def photograph() -> np.ndarray:
     """A CC0 photograph that scikit-image ships, (512, 512, 3) uint8."""
     return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Smooth random images in colour and one in grey."""
+    folder = tmp_path_factory.mktemp("clean")
+    random = np.random.default_rng(0)
+    for k in range(8):
+        waves = random.uniform(0, 40, (3, 2))
+        y, x = np.mgrid[0:40, 0:48] / 48
+        image = np.stack([np.sin(a * y + b * x) for a, b in waves], axis=2) * 100 + 128
+        samples = image.astype(np.uint8)[:, :, : 1 if k == 0 else 3]
+        file = pyvips.Image.new_from_array(samples)
+        file.copy(interpretation="b-w" if k == 0 else "srgb").write_to_file(
+            str(folder / f"{k}.png")
+        )
+    return folder
 
 
 @pytest.fixture

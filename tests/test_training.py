@@ -22,28 +22,12 @@ from locreg.regularizer import LocalRegularizer
 from locreg.training import learning_rate, train_critic
 from locreg.validation import add_noise, best_lam, load_crops
 from locreg.weights import load_weights, read_tensors
+from locreg.wgan import WassersteinCriterion
 
 SMALL = {
     "critic": CriticOptions(widths=(4,) * 6),
     "data": DataOptions(held_out=1, validation_size=16, calibration_images=0, seed=3),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Smooth random images in colour and one in grey."""
-    folder = tmp_path_factory.mktemp("clean")
-    random = np.random.default_rng(0)
-    for k in range(8):
-        waves = random.uniform(0, 40, (3, 2))
-        y, x = np.mgrid[0:40, 0:48] / 48
-        image = np.stack([np.sin(a * y + b * x) for a, b in waves], axis=2) * 100 + 128
-        samples = image.astype(np.uint8)[:, :, : 1 if k == 0 else 3]
-        file = pyvips.Image.new_from_array(samples)
-        file.copy(interpretation="b-w" if k == 0 else "srgb").write_to_file(
-            str(folder / f"{k}.png")
-        )
-    return folder
 
 
 def train(folder, output, *, resume=False, iterations=24, **others):
@@ -123,6 +107,7 @@ def test_the_best_validated_weights_are_kept(folder):
     files = sorted(folder.iterdir())
     pools = [PatchPool(files[k::2], size=15, channels=1, seed=k) for k in range(2)]
     patches = UnpairedPatches(pools[0], pools[1], NoiseRange(low=0.1, high=0.1), seed=0)
+    criterion = WassersteinCriterion(patches, 2, 5.0)
     critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
     seen = []
 
@@ -131,7 +116,7 @@ def test_the_best_validated_weights_are_kept(folder):
         return [1.0, 3.0, 2.0][len(seen) - 1], {}
 
     options = TrainingOptions(iterations=9, batch=2, validate_every=3, log_every=3)
-    trained = train_critic(patches, critic, options, validate=validate, progress=False)
+    trained = train_critic(criterion, critic, options, validate=validate, progress=False)
     assert torch.equal(trained.critic.weights[0], seen[1])
     assert [v["quality"] for v in trained.validations] == [1.0, 3.0, 2.0]
 
@@ -258,14 +243,14 @@ def test_resuming_with_other_settings_is_refused(folder, tmp_path):
 
     files = sorted(folder.iterdir())
     pools = [PatchPool(files, size=15, channels=1, seed=k) for k in range(2)]
-    patches = UnpairedPatches(pools[0], pools[1], None, seed=0)
+    criterion = WassersteinCriterion(UnpairedPatches(pools[0], pools[1], None, seed=0), 2, 5.0)
     checkpoint = checkpoint_path(output)
     options = TrainingOptions(iterations=4, batch=2, checkpoint_every=2, validate_every=3)
     critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
     with pytest.raises(InterruptedError):
         train_critic(
-            patches, critic, options, validate=interrupt, checkpoint=checkpoint, progress=False
+            criterion, critic, options, validate=interrupt, checkpoint=checkpoint, progress=False
         )
     changed = TrainingOptions(iterations=5, batch=2, checkpoint_every=2, validate_every=3)
     with pytest.raises(LocregError, match=r"other settings \(options\)"):
-        train_critic(patches, critic, changed, checkpoint=checkpoint, resume=True, progress=False)
+        train_critic(criterion, critic, changed, checkpoint=checkpoint, resume=True, progress=False)

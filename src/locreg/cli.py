@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -25,7 +25,20 @@ from locreg.cli_common import (
 )
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
-from locreg.options import CriticOptions, DataOptions, NoiseRange, Recipe, TrainingOptions
+from locreg.options import (
+    DENOISER_CRITIC,
+    CriticOptions,
+    DataOptions,
+    DenoiserRecipe,
+    DenoisingOptions,
+    NoiseRange,
+    Recipe,
+    SplitOptions,
+    TrainingOptions,
+)
+
+if TYPE_CHECKING:
+    from locreg.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +149,62 @@ class Train:
             device=torch_device(self.device),
             command=shell_command(sys.argv[1:]),
         )
-        if self.json:
-            print(json.dumps({"output": str(self.output), "training": weights.training}))
-        else:
-            print(f"{self.output}: {weights.training['iterations_done']} iterations")
-        if weights.training["skipped_files"]:
-            say(f"{weights.training['skipped_files']} files could not be used, named above.")
+        _report_training(self.output, weights, self.json)
         return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDenoiser:
+    """Learn an energy that removes white noise in one step, from a folder of clean images.
+
+    Log, checkpoint and --resume are as for ``locreg train``.
+    """
+
+    clean: Path
+    """Folder of clean images."""
+    noise: str = "0:0.5"
+    """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    resume: bool = False
+    """Continue an interrupted run; all other options must be the same."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
+    data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
+    training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
+
+    def run(self) -> int:
+        """Train and write."""
+        recipe = DenoiserRecipe(
+            clean=self.clean,
+            noise=NoiseRange.parse(self.noise),
+            critic=self.critic,
+            data=self.data,
+            training=self.training,
+        )
+        from locreg.recipes import shell_command, train_denoiser_from_folder
+
+        weights = train_denoiser_from_folder(
+            self.output,
+            recipe,
+            resume=self.resume,
+            device=torch_device(self.device),
+            command=shell_command(sys.argv[1:]),
+        )
+        _report_training(self.output, weights, self.json)
+        return DONE
+
+
+def _report_training(output: Path, weights: Weights, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"output": str(output), "training": weights.training}))
+    else:
+        print(f"{output}: {weights.training['iterations_done']} iterations")
+    if weights.training["skipped_files"]:
+        say(f"{weights.training['skipped_files']} files could not be used, named above.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +234,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "upscale": Upscale,
     "score": Score,
     "train": Train,
+    "train-denoiser": TrainDenoiser,
     "info": Info,
 }
 

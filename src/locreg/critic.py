@@ -69,9 +69,14 @@ class PatchCritic(nn.Module):
     Applied to an image (B, C, H, W) in [0, 1] it returns the scores (B, 1, H', W') of the patches
     of side ``receptive_field``, ``stride`` pixels apart: H' = (H - receptive_field) // stride + 1.
 
+    A noise-conditioned critic r(z; sigma) takes a noise level as one more input channel, everywhere
+    sigma. At one noise level this adds a constant behind the first layer, and the critic is one
+    like any other: see `at`.
+
     Args:
         layers: the layers, first to last; the last one has a single channel.
         in_channels: 1 for grey images, 3 for colour.
+        noise_conditioned: whether r depends on a noise level.
         generator: source of the initial weights (He et al. 2015); the default is seed 0.
     """
 
@@ -80,17 +85,21 @@ class PatchCritic(nn.Module):
         layers: Sequence[Layer] | None = None,
         *,
         in_channels: int = 3,
+        noise_conditioned: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.layers = standard_layers() if layers is None else tuple(layers)
         self.in_channels = in_channels
+        self.noise_conditioned = noise_conditioned
         if not self.layers or self.layers[-1].channels != 1:
             raise LocregError("The last layer of a critic must have exactly one channel.")
+        if noise_conditioned and not self.layers[0].bias:
+            raise LocregError("The first layer of a noise-conditioned critic must have a bias.")
         generator = generator or torch.Generator().manual_seed(0)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterDict()
-        fan_channels = in_channels
+        fan_channels = in_channels + noise_conditioned
         for index, layer in enumerate(self.layers):
             shape = (layer.channels, fan_channels, layer.kernel, layer.kernel)
             scale = math.sqrt(2 / (fan_channels * layer.kernel**2))
@@ -122,19 +131,56 @@ class PatchCritic(nn.Module):
         """The bias of layer ``index``, or None where it has none."""
         return self.biases[str(index)] if self.layers[index].bias else None
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Scores of all patches of z (B, C, H, W), at least as large as the receptive field."""
+    @torch.no_grad()
+    def at(self, sigma: float) -> PatchCritic:
+        """The critic r(.; sigma) at one noise level; it shares what it can with this one.
+
+        Raises:
+            LocregError: when r does not depend on a noise level.
+        """
+        self._check_conditioned(True)
+        fixed = PatchCritic(self.layers, in_channels=self.in_channels)
+        image, level = self.weights[0].split([self.in_channels, 1], dim=1)
+        fixed.weights = nn.ParameterList([nn.Parameter(image.contiguous()), *self.weights[1:]])
+        fixed.biases = nn.ParameterDict(dict(self.biases))
+        fixed.biases["0"] = nn.Parameter(self.biases["0"] + sigma * level.sum((1, 2, 3)))
+        return fixed
+
+    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """Scores of all patches of z (B, C, H, W), at least as large as the receptive field.
+
+        Args:
+            z: images or patches.
+            sigma: (B,) noise levels, for a noise-conditioned critic.
+        """
+        self._check_conditioned(sigma is not None)
+        if sigma is not None:
+            z = torch.cat([z, sigma.view(-1, 1, 1, 1).expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
             z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
             z = ACTIVATIONS[layer.activation](z)
         return z
 
+    def _check_conditioned(self, level_is_given: bool) -> None:
+        if level_is_given and not self.noise_conditioned:
+            raise LocregError("This critic does not depend on a noise level: give none.")
+        if self.noise_conditioned and not level_is_given:
+            raise LocregError("This critic depends on the noise level: give it, or use .at(sigma).")
+
     def describe(self) -> dict[str, Any]:
         """The architecture as plain data, from which `from_description` builds it again."""
-        return {"in_channels": self.in_channels, "layers": [asdict(layer) for layer in self.layers]}
+        return {
+            "in_channels": self.in_channels,
+            "noise_conditioned": self.noise_conditioned,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> PatchCritic:
         """A critic of the described architecture, its weights not yet trained."""
         layers = tuple(Layer(**layer) for layer in description["layers"])
-        return cls(layers, in_channels=description["in_channels"])
+        return cls(
+            layers,
+            in_channels=description["in_channels"],
+            noise_conditioned=description.get("noise_conditioned", False),  # not in older files
+        )

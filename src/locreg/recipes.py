@@ -1,4 +1,4 @@
-"""From folders of photographs to a calibrated weight file: split, train, calibrate, save."""
+"""From folders of photographs to a weight file: split, train, calibrate, save."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from torch import Tensor
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
-from locreg.options import Recipe
+from locreg.options import CriticOptions, DenoiserRecipe, LoopOptions, Recipe
 from locreg.patches import PatchPool, UnpairedPatches, split_folder
 from locreg.regularizer import LocalRegularizer
+from locreg.score_matching import DenoisingCriterion
 from locreg.training import TrainedCritic, Validate, train_critic
-from locreg.validation import CriterionValidation, WhiteNoiseValidation, load_crops
+from locreg.validation import (
+    CriterionValidation,
+    DenoiserValidation,
+    WhiteNoiseValidation,
+    load_crops,
+)
 from locreg.version import __version__
 from locreg.weights import Calibration, Weights, save_weights
+from locreg.wgan import WassersteinCriterion
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -53,16 +60,16 @@ def train_from_folders(
         LocregError: when folders or checkpoint cannot be used or the output cannot be written.
     """
     _check_output(output, resume)
-    network = PatchCritic(
-        standard_layers(recipe.critic.widths, recipe.critic.activation),
-        in_channels=recipe.critic.channels,
-        generator=torch.Generator().manual_seed(recipe.data.seed),
-    ).to(device)
+    network = _network(recipe.critic, recipe.data.seed, device)
     if (recipe.training.patch_size or network.receptive_field) < network.receptive_field:
         raise UsageError(f"patch_size must be at least {network.receptive_field} pixels.")
     files = _split(recipe)
     trained = train_critic(
-        _unpaired(recipe, network, files.clean, files.degraded),
+        WassersteinCriterion(
+            _unpaired(recipe, network, files.clean, files.degraded),
+            recipe.training.batch,
+            recipe.training.penalty,
+        ),
         network,
         recipe.training,
         validate=_validation(recipe, network, files, device),
@@ -75,13 +82,72 @@ def train_from_folders(
     weights = Weights(
         critic=trained.critic.requires_grad_(False).cpu(),
         criterion={"name": "wasserstein", "penalty": recipe.training.penalty, "two_sided": True},
-        training=_record(recipe, files, trained, command),
+        training={
+            **_record(recipe.training, trained, command),
+            **_sources(recipe, files),
+            "data": asdict(recipe.data),
+        },
     )
     save_weights(weights, output)  # an interrupted calibration must not cost the training
     if recipe.data.calibration_images:
         calibration = _calibrate(recipe, weights.critic, files, device, progress)
         weights = replace(weights, calibration=calibration)
         save_weights(weights, output)
+    checkpoint_path(output).unlink(missing_ok=True)
+    return weights
+
+
+def train_denoiser_from_folder(
+    output: Path,
+    recipe: DenoiserRecipe,
+    *,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    command: str | None = None,
+    progress: bool = True,
+) -> Weights:
+    """Train a noise-conditioned energy of which one gradient step denoises; write its weight file.
+
+    Arguments and errors: see `train_from_folders`.
+    """
+    _check_output(output, resume)
+    network = _network(recipe.critic, recipe.data.seed, device, noise_conditioned=True)
+    held_out, seed = recipe.data.held_out, recipe.data.seed
+    clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
+    channels, options = recipe.critic.channels, recipe.training
+    pool = PatchPool(
+        clean,
+        size=options.patch_size,
+        channels=channels,
+        seed=seed,
+        augment=recipe.data.augment,
+    )
+    validate = None
+    if held_out:
+        crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
+        validate = DenoiserValidation([x.to(device) for x in crops], seed)
+    sources = {
+        "clean": f"{recipe.clean.resolve().name}, {len(clean)} images",
+        "noise": str(recipe.noise),
+        "data": asdict(recipe.data),
+    }
+    trained = train_critic(
+        DenoisingCriterion(pool, recipe.noise, options.batch, seed, options.precision),
+        network,
+        options,
+        validate=validate,
+        checkpoint=checkpoint_path(output),
+        recipe=sources,
+        resume=resume,
+        log=log_path(output),
+        progress=progress,
+    )
+    weights = Weights(
+        critic=trained.critic.requires_grad_(False).cpu(),
+        criterion={"name": "denoising"},
+        training={**_record(options, trained, command), **sources},
+    )
+    save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
 
@@ -200,17 +266,28 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
     }
 
 
-def _record(
-    recipe: Recipe, files: _Split, trained: TrainedCritic, command: str | None
-) -> dict[str, Any]:
+def _network(
+    options: CriticOptions,
+    seed: int,
+    device: torch.device | str,
+    *,
+    noise_conditioned: bool = False,
+) -> PatchCritic:
+    return PatchCritic(
+        standard_layers(options.widths, options.activation),
+        in_channels=options.channels,
+        noise_conditioned=noise_conditioned,
+        generator=torch.Generator().manual_seed(seed),
+    ).to(device)
+
+
+def _record(options: LoopOptions, trained: TrainedCritic, command: str | None) -> dict[str, Any]:
     return {
         "command": command,
         "locreg": __version__,
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        **_sources(recipe, files),
-        **asdict(recipe.training),
-        "data": asdict(recipe.data),
+        **asdict(options),
         "iterations_done": trained.iterations,
         "validations": trained.validations,
         "skipped_files": len(trained.skipped),

@@ -20,7 +20,9 @@ class LocalRegularizer(nn.Module):
     lies in equally many patches, and images smaller than the receptive field work too. A sum, not
     the paper's mean: with a sum one ``lam`` serves a crop and the whole image.
 
-    It has the protocol of deepinv's ``Prior``: `fn`, `grad` and ``explicit_prior``.
+    It has the protocol of deepinv's ``Prior``: `fn`, `grad` and ``explicit_prior``. With a
+    noise-conditioned critic R(x; sigma) also depends on a noise level: `fn` and `grad` take it as
+    their second argument, and `at` fixes it for everything else.
 
     Args:
         weights: a critic with its calibration; a bare `PatchCritic` will do.
@@ -46,21 +48,37 @@ class LocalRegularizer(nn.Module):
         """Number of channels of the images: 1 (grey) or 3 (colour)."""
         return self.critic.in_channels
 
-    def forward(self, x: Tensor, *_: object) -> Tensor:
-        """Same as `fn`."""
-        return self.fn(x)
+    @property
+    def noise_conditioned(self) -> bool:
+        """Whether R depends on a noise level."""
+        return self.critic.noise_conditioned
 
-    def fn(self, x: Tensor, *_: object) -> Tensor:
+    def at(self, sigma: float) -> LocalRegularizer:
+        """R(.; sigma) at one noise level, for a noise-conditioned critic."""
+        return LocalRegularizer(self.critic.at(sigma), tile=self.tile)
+
+    def forward(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
+        """Same as `fn`."""
+        return self.fn(x, sigma)
+
+    def fn(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
         """R of each image: (B, C, H, W) in [0, 1] to (B,).
 
-        More positional arguments, such as the denoiser's level that deepinv's solvers pass to any
-        prior, have no meaning here.
+        Args:
+            x: images.
+            sigma: the noise level, of which one serves all images; a critic without a noise level
+                takes no notice of it. deepinv's solvers pass the denoiser's level to any prior, and
+                further arguments that have no meaning here.
         """
+        if self.noise_conditioned:
+            return self.at(_level(sigma)).fn(x)
         return self.score_map(x).flatten(1).sum(1, dtype=torch.float64).to(x.dtype)
 
     @torch.no_grad()
-    def grad(self, x: Tensor, *_: object) -> Tensor:
-        """The gradient of R at x (B, C, H, W), of the same shape."""
+    def grad(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
+        """The gradient of R at x (B, C, H, W), of the same shape; arguments as for `fn`."""
+        if self.noise_conditioned:
+            return self.at(_level(sigma)).grad(x)
         return self.value_and_grad(x)[1]
 
     @torch.no_grad()
@@ -79,6 +97,8 @@ class LocalRegularizer(nn.Module):
         return self.tile or (1024 if x.is_cuda else 256)
 
     def _check(self, x: Tensor) -> None:
+        if self.noise_conditioned:
+            raise LocregError("This regularizer depends on the noise level: use .at(sigma).")
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise LocregError(
                 f"This regularizer takes images of shape (B, {self.in_channels}, H, W), "
@@ -89,6 +109,15 @@ class LocalRegularizer(nn.Module):
                 f"The regularizer's weights are {self.critic.weights[0].dtype}, the image is "
                 f"{x.dtype}: convert one of them with .to(dtype)."
             )
+
+
+def _level(sigma: float | Tensor | None) -> float:
+    if sigma is None:
+        raise LocregError("This regularizer depends on the noise level: give sigma.")
+    levels = torch.as_tensor(sigma, dtype=torch.float64).flatten()
+    if levels.numel() == 0 or not (levels == levels[0]).all():
+        raise LocregError("All images of a batch must have one noise level.")
+    return float(levels[0])
 
 
 def load(name_or_path: str | Path, *, tile: int | None = None) -> LocalRegularizer:

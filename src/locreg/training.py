@@ -1,4 +1,4 @@
-"""Training of a critic from unpaired patches: Algorithm 1 of Prost et al. (2021).
+"""Training of a critic by any criterion, such as Algorithm 1 of Prost et al. (2021).
 
 One loop that reports, checkpoints and resumes. What is random in iteration k depends on the seed
 and on k alone, so a resumed run gives the same weights, bit for bit, as one never interrupted.
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,13 +20,29 @@ from tqdm import tqdm
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.files import write_atomically
-from locreg.options import TrainingOptions
-from locreg.patches import UnpairedPatches
+from locreg.options import LoopOptions
 from locreg.weights import read_tensors, write_tensors
-from locreg.wgan import accumulate_critic_gradient
 
 # What a validation found: a quality, the higher the better, and details for the log.
 Validate = Callable[[PatchCritic], tuple[float, dict[str, float]]]
+
+
+class Criterion(Protocol):
+    """What a critic is trained for, with its data."""
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the numbers that `accumulate` returns."""
+
+    @property
+    def skipped(self) -> dict[Path, str]:
+        """Files that could not be used so far, with the reason."""
+
+    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters, and return the terms for the log.
+
+        It must depend on the critic and the iteration alone.
+        """
 
 
 @dataclass
@@ -39,8 +55,7 @@ class TrainingState:
     iteration: int = 0
     best: dict[str, Tensor] | None = None
     validations: list[dict[str, float]] = field(default_factory=list)
-    # Wasserstein estimates and penalties, added up since the last line of the log.
-    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    sums: Tensor | float = 0.0  # of the criterion's terms, since the last line of the log
 
 
 @dataclass(frozen=True)
@@ -54,9 +69,9 @@ class TrainedCritic:
 
 
 def train_critic(
-    patches: UnpairedPatches,
+    criterion: Criterion,
     critic: PatchCritic,
-    options: TrainingOptions,
+    options: LoopOptions,
     *,
     validate: Validate | None = None,
     checkpoint: Path | None = None,
@@ -65,10 +80,10 @@ def train_critic(
     log: Path | None = None,
     progress: bool = True,
 ) -> TrainedCritic:
-    """Maximise criterion (7) over the critic's weights (Algorithm 1).
+    """Adam on the critic's weights, with the criterion's gradients.
 
     Args:
-        patches: source of unpaired clean and degraded patches of the critic's receptive field.
+        criterion: gives the gradients.
         critic: the critic to train, in place.
         validate: called with the current critic every ``validate_every`` iterations and at the end.
         checkpoint: file that a resumed run continues from; None writes none.
@@ -98,17 +113,14 @@ def train_critic(
     )
     with bar:
         while state.iteration < options.iterations:
-            state.sums += _step(state, patches, options)
+            state.sums = state.sums + _step(state, criterion, options)
             done = state.iteration
             bar.update()
             last = done == options.iterations
             if done % options.log_every == 0 or last:
-                record = _log_record(state, options)
-                bar.set_postfix(
-                    W=f"{record['wasserstein']:.4f}",
-                    penalty=f"{record['gradient_penalty']:.4f}",
-                    refresh=False,
-                )
+                record = _log_record(state, criterion, options)
+                terms = {name: f"{record[name]:.4f}" for name in criterion.terms}
+                bar.set_postfix(terms, refresh=False)
                 _append(log, record)
             if validate is not None and (done % options.validate_every == 0 or last):
                 _append(log, _validate(state, validate))
@@ -117,22 +129,19 @@ def train_critic(
 
     if state.best is not None:
         state.average.load_state_dict(state.best)
-    return TrainedCritic(state.average, state.iteration, state.validations, patches.skipped)
+    return TrainedCritic(state.average, state.iteration, state.validations, criterion.skipped)
 
 
-def learning_rate(options: TrainingOptions, iteration: int) -> float:
+def learning_rate(options: LoopOptions, iteration: int) -> float:
     """Exponential decay from the first iteration (0) to the last (iterations - 1)."""
     progress = iteration / max(options.iterations - 1, 1)
     ratio = options.last_learning_rate / options.learning_rate
     return float(options.learning_rate * ratio**progress)
 
 
-def _step(state: TrainingState, patches: UnpairedPatches, options: TrainingOptions) -> Tensor:
-    """One iteration of Algorithm 1; returns the Wasserstein estimate and the penalty."""
-    batch = patches.batch(options.batch, state.iteration)
-    device = next(state.critic.parameters()).device
-    clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
-    terms = accumulate_critic_gradient(state.critic, clean, degraded, mixing, options.penalty)
+def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> Tensor:
+    """One iteration of Algorithm 1; returns the criterion's terms."""
+    terms = criterion.accumulate(state.critic, state.iteration)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(options, state.iteration)
     state.optimizer.step()
@@ -140,10 +149,10 @@ def _step(state: TrainingState, patches: UnpairedPatches, options: TrainingOptio
         for mean, value in zip(state.average.parameters(), state.critic.parameters(), strict=True):
             mean.lerp_(value, 1 - options.weight_average)
     state.iteration += 1
-    return torch.stack([terms.wasserstein, terms.gradient_penalty]).detach().double().cpu()
+    return terms.detach().double().cpu()
 
 
-def _initial_state(critic: PatchCritic, options: TrainingOptions) -> TrainingState:
+def _initial_state(critic: PatchCritic, options: LoopOptions) -> TrainingState:
     average = PatchCritic.from_description(critic.describe())
     average.to(next(critic.parameters()).device).load_state_dict(critic.state_dict())
     optimizer = torch.optim.Adam(
@@ -164,7 +173,7 @@ def _validate(state: TrainingState, validate: Validate) -> dict[str, float]:
 def _save_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> None:
     tensors = {f"critic.{k}": v for k, v in state.critic.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
-    tensors["sums"] = state.sums
+    tensors["sums"] = torch.as_tensor(state.sums, dtype=torch.float64)
     tensors |= {f"best.{k}": v for k, v in (state.best or {}).items()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
@@ -205,20 +214,18 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.validations = header["validations"]
 
 
-def _log_record(state: TrainingState, options: TrainingOptions) -> dict[str, float]:
+def _log_record(
+    state: TrainingState, criterion: Criterion, options: LoopOptions
+) -> dict[str, float]:
     """Means since the last record; starts the next ones."""
     count = (state.iteration - 1) % options.log_every + 1
-    wasserstein, penalty = (state.sums / count).tolist()
-    state.sums = torch.zeros_like(state.sums)
-    if not (math.isfinite(wasserstein) and math.isfinite(penalty)):
+    means = (torch.as_tensor(state.sums) / count).tolist()
+    state.sums = 0.0
+    if not all(map(math.isfinite, means)):
         raise LocregError(
             f"Training diverged before iteration {state.iteration}: lower the learning rate."
         )
-    return {
-        "iteration": state.iteration,
-        "wasserstein": wasserstein,
-        "gradient_penalty": penalty,
-    }
+    return {"iteration": state.iteration, **dict(zip(criterion.terms, means, strict=True))}
 
 
 def _append(log: Path | None, record: dict[str, float]) -> None:

@@ -138,6 +138,28 @@ class WhiteNoiseValidation:
 
 
 @dataclass(frozen=True)
+class DenoiserValidation:
+    """Quality of a noise-conditioned critic: PSNR of held-out images after one gradient step."""
+
+    images: Sequence[Tensor]
+    seed: int
+    sigmas: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
+
+    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+        """Mean PSNR in dB over all levels, and that of each level."""
+        found = {f"psnr_{sigma:g}": self._psnr(critic, sigma) for sigma in self.sigmas}
+        return float(np.mean(list(found.values()))), found
+
+    def _psnr(self, critic: PatchCritic, sigma: float) -> float:
+        regularizer = LocalRegularizer(critic).at(sigma)
+        values = []
+        for index, clean in enumerate(self.images):
+            noisy = add_noise(clean, sigma, self.seed + index)
+            values.append(psnr(noisy - sigma * regularizer.grad(noisy), clean).item())
+        return float(np.mean(values))
+
+
+@dataclass(frozen=True)
 class CriterionValidation:
     """Quality of a critic where the degradation is unknown: criterion (7) on held-out patches."""
 

@@ -1,15 +1,17 @@
-"""The Wasserstein criterion of the critic, as pure functions (Prost et al. 2021, eq. 6 and 7)."""
+"""The Wasserstein criterion of the critic (Prost et al. 2021, eq. 6 and 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.critic import PatchCritic
+from locreg.patches import UnpairedPatches
 
 _convolution_backward = torch.ops.aten.convolution_backward
 
@@ -63,6 +65,36 @@ def critic_loss(
         wasserstein=(critic(degraded).sum() - critic(clean).sum()) / len(clean),
         gradient_penalty=penalty * (norms - 1).square().mean(),
     )
+
+
+@dataclass(frozen=True)
+class WassersteinCriterion:
+    """Criterion (7) on unpaired patches, for `locreg.training`.
+
+    Attributes:
+        patches: source of unpaired clean and degraded patches, as large as the receptive field or
+            larger.
+        batch: m, number of clean and of degraded patches in a step.
+        penalty: mu, weight of the gradient penalty.
+    """
+
+    patches: UnpairedPatches
+    batch: int
+    penalty: float
+    terms = ("wasserstein", "gradient_penalty")
+
+    @property
+    def skipped(self) -> dict[Path, str]:
+        """Files that could not be used so far, with the reason."""
+        return self.patches.skipped
+
+    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters; returns Wasserstein estimate, penalty."""
+        device = next(critic.parameters()).device
+        batch = self.patches.batch(self.batch, iteration)
+        clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
+        found = accumulate_critic_gradient(critic, clean, degraded, mixing, self.penalty)
+        return torch.stack([found.wasserstein, found.gradient_penalty])
 
 
 @torch.no_grad()

@@ -1,0 +1,96 @@
+"""The denoising criterion: an energy of which one gradient step denoises.
+
+Vincent, *A connection between score matching and denoising autoencoders*, 2011; Hurault, Leclaire,
+Papadakis, *Gradient step denoiser for convergent plug-and-play*, ICLR 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.critic import PatchCritic
+from locreg.engine import pad
+from locreg.options import NoiseRange
+from locreg.patches import PatchPool
+
+_LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
+
+
+def denoising_loss(
+    critic: PatchCritic,
+    clean: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """Weighted mean square of grad R(x + sigma n; sigma) - n, which is (D(y) - x) / sigma.
+
+    D(y) = y - sigma grad R(y; sigma) is one gradient step of the energy 1/2 |x - y|^2 +
+    sigma R(x; sigma) from y = x + sigma n. The weight of an image is its sigma: the mean square
+    error of a good denoiser grows about like it, so that all levels count alike.
+
+    Args:
+        critic: a noise-conditioned critic.
+        clean: x, images (B, C, H, W) in [0, 1].
+        noise: n, standard normal, of the same shape.
+        sigma: (B,) noise levels.
+        precision: of the convolutions.
+    """
+    noisy = (clean + sigma.view(-1, 1, 1, 1) * noise).requires_grad_()
+    with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
+        padded = pad(noisy, critic.receptive_field)
+        value = critic(padded, sigma).sum()
+        gradient = torch.autograd.grad(value, noisy, create_graph=True)[0]
+    errors = (gradient.float() - noise).square().flatten(1).mean(1)
+    return (sigma * errors).sum() / sigma.sum()
+
+
+def draw_levels(count: int, noise: NoiseRange, random: np.random.Generator) -> np.ndarray:
+    """Noise levels low + (high - low) u^2 with u uniform: more small ones than large ones."""
+    shares = random.random(count, dtype=np.float32) ** 2
+    levels: np.ndarray = noise.low + (noise.high - noise.low) * shares
+    return levels.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DenoisingCriterion:
+    """The denoising criterion on clean patches, for `locreg.training`.
+
+    Attributes:
+        clean: pool of clean patches.
+        noise: the noise levels to serve.
+        batch: number of patches in a step.
+        seed: of levels and noise.
+        precision: of the convolutions.
+    """
+
+    clean: PatchPool
+    noise: NoiseRange
+    batch: int
+    seed: int
+    precision: Literal["float32", "bfloat16"]
+    terms = ("denoising",)
+
+    @property
+    def skipped(self) -> dict[Path, str]:
+        """Files that could not be used so far, with the reason."""
+        return self.clean.skipped
+
+    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters, cut to norm 1; returns the loss."""
+        device = next(critic.parameters()).device
+        random = np.random.default_rng([self.seed, iteration])
+        clean = torch.from_numpy(self.clean.patches(self.batch, iteration)).to(device)
+        sigma = torch.from_numpy(draw_levels(self.batch, self.noise, random)).to(device)
+        noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        loss = denoising_loss(critic, clean, noise, sigma, getattr(torch, self.precision))
+        critic.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)
+        return loss.detach()[None]

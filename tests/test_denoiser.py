@@ -1,0 +1,164 @@
+"""The noise-conditioned critic and the denoising criterion."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import random_image
+from locreg.critic import Layer, PatchCritic
+from locreg.engine import pad
+from locreg.errors import LocregError
+from locreg.options import CriticOptions, DenoiserRecipe, DenoisingOptions, NoiseRange, SplitOptions
+from locreg.recipes import checkpoint_path, log_path, train_denoiser_from_folder
+from locreg.regularizer import LocalRegularizer
+from locreg.score_matching import denoising_loss, draw_levels
+from locreg.validation import DenoiserValidation, load_crops
+from locreg.weights import Weights, load_weights, save_weights
+
+
+def conditioned_critic(seed=0):
+    layers = (
+        Layer(channels=5, activation="silu"),
+        Layer(channels=4, activation="softplus"),
+        Layer(channels=1, activation="identity", bias=False),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    critic = PatchCritic(layers, in_channels=1, noise_conditioned=True, generator=generator)
+    for parameter in critic.biases.values():
+        torch.nn.init.normal_(parameter, generator=generator)
+    return critic.double()
+
+
+@given(sigma=st.floats(0, 1))
+def test_at_one_noise_level_it_is_a_critic_like_any_other(sigma):
+    critic = conditioned_critic()
+    x = random_image(2, 1, 9, 11)
+    levels = torch.full((2,), sigma, dtype=torch.float64)
+    expected = critic(pad(x, critic.receptive_field), levels)
+    torch.testing.assert_close(LocalRegularizer(critic).at(sigma).score_map(x), expected)
+
+
+def test_images_of_a_batch_may_have_levels_of_their_own():
+    critic = conditioned_critic()
+    x = random_image(2, 1, 9, 9)
+    levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    for image, level, scores in zip(x, levels, critic(x, levels), strict=True):
+        torch.testing.assert_close(critic(image[None], level[None])[0], scores)
+
+
+def test_it_serves_as_a_prior_of_deepinv_that_is_told_the_level():
+    critic = conditioned_critic()
+    regularizer, x = LocalRegularizer(critic), random_image(1, 1, 8, 8)
+    fixed = regularizer.at(0.2)
+    assert torch.equal(regularizer.grad(x, 0.2), fixed.grad(x))
+    assert torch.equal(regularizer.fn(x, torch.tensor([0.2], dtype=torch.float64)), fixed.fn(x))
+    with pytest.raises(LocregError, match="give sigma"):
+        regularizer.grad(x)
+    with pytest.raises(LocregError, match="one noise level"):
+        regularizer.grad(x, torch.tensor([0.1, 0.2]))
+    with pytest.raises(LocregError, match=r"use \.at\(sigma\)"):
+        regularizer.value_and_grad(x)
+
+
+def test_a_level_is_refused_by_a_critic_that_has_none():
+    critic = PatchCritic(in_channels=1)
+    with pytest.raises(LocregError, match="does not depend on a noise level"):
+        critic.at(0.1)
+    with pytest.raises(LocregError, match="does not depend on a noise level"):
+        critic(torch.zeros(1, 1, 20, 20), torch.tensor([0.1]))
+    without = (Layer(channels=2, bias=False), Layer(channels=1, activation="identity"))
+    with pytest.raises(LocregError, match="must have a bias"):
+        PatchCritic(without, noise_conditioned=True)
+
+
+def test_the_loss_is_the_error_of_one_gradient_step():
+    critic = conditioned_critic()
+    clean, noise = random_image(3, 1, 8, 8), random_image(3, 1, 8, 8, seed=1) - 0.5
+    sigma = torch.tensor([0.05, 0.2, 0.5], dtype=torch.float64)
+    found = denoising_loss(critic, clean, noise, sigma)
+    expected = 0.0
+    for x, n, s in zip(clean, noise, sigma, strict=True):
+        y = (x + s * n)[None]
+        denoised = y - s * LocalRegularizer(critic).grad(y, s)
+        expected += s * ((denoised - x) / s).square().mean() / sigma.sum()
+    # The noise is float32 in training; here everything is float64.
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_bfloat16_changes_the_loss_and_its_gradient_little():
+    critic = conditioned_critic().float()
+    clean = random_image(4, 1, 24, 24, dtype=torch.float32)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.05, 0.1, 0.2, 0.5])
+    gradients = []
+    for precision in (torch.float32, torch.bfloat16):
+        critic.zero_grad()
+        denoising_loss(critic, clean, noise, sigma, precision).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in critic.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() < 0.05 * gradients[0].norm()
+
+
+@given(low=st.floats(0, 0.4), more=st.floats(0, 0.5), seed=st.integers(0, 99))
+def test_levels_lie_in_their_range(low, more, seed):
+    import numpy as np
+
+    levels = draw_levels(
+        50, NoiseRange(low=low, high=low + more + 1e-3), np.random.default_rng(seed)
+    )
+    assert levels.min() >= low - 1e-6
+    assert levels.max() <= low + more + 1.1e-3
+
+
+def recipe(folder, **training):
+    return DenoiserRecipe(
+        clean=folder,
+        critic=CriticOptions(widths=(8,) * 6, activation="silu"),
+        data=SplitOptions(seed=3, held_out=2, validation_size=32),
+        training=DenoisingOptions(
+            **{"iterations": 12, "batch": 2, "patch_size": 20, "checkpoint_every": 4,
+               "validate_every": 6, "log_every": 2, "precision": "float32", **training}
+        ),
+    )  # fmt: skip
+
+
+def test_one_step_denoises_after_a_short_training(folder, tmp_path):
+    weights = train_denoiser_from_folder(
+        tmp_path / "w.safetensors",
+        recipe(folder, iterations=150, weight_average=0.9, last_learning_rate=1e-3),
+        progress=False,
+    )
+    images = load_crops(sorted(folder.iterdir())[:3], size=40, channels=3)
+    untrained = PatchCritic(weights.critic.layers, in_channels=3, noise_conditioned=True)
+    validate = DenoiserValidation(images, seed=9, sigmas=(0.1, 0.2))
+    assert validate(weights.critic)[0] > validate(untrained)[0] + 2
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch):
+    whole = train_denoiser_from_folder(
+        tmp_path / "whole.safetensors", recipe(folder), progress=False
+    )
+
+    def interrupt(*_):
+        raise InterruptedError
+
+    cut = tmp_path / "cut.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(DenoiserValidation, "__call__", interrupt)
+        with pytest.raises(InterruptedError):
+            train_denoiser_from_folder(cut, recipe(folder), progress=False)
+    assert checkpoint_path(cut).exists()
+    resumed = train_denoiser_from_folder(cut, recipe(folder), resume=True, progress=False)
+    for expected, found in zip(whole.critic.parameters(), resumed.critic.parameters(), strict=True):
+        assert torch.equal(expected, found)
+    assert log_path(cut).read_text() == log_path(tmp_path / "whole.safetensors").read_text()
+    assert not checkpoint_path(cut).exists()
+
+
+def test_the_weight_file_keeps_the_noise_conditioning(tmp_path):
+    critic = conditioned_critic().float()
+    path = tmp_path / "w.safetensors"
+    save_weights(Weights(critic=critic, criterion={"name": "denoising"}), path)
+    loaded = load_weights(path).critic
+    x = random_image(1, 1, 8, 8, dtype=torch.float32)
+    assert torch.equal(LocalRegularizer(critic).grad(x, 0.3), LocalRegularizer(loaded).grad(x, 0.3))
