@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from locreg.cli import main
+from locreg.critic import PatchCritic, standard_layers
 from locreg.images import ImageFile, read_image, write_image
+from locreg.weights import Weights, save_weights
 
 
 @pytest.fixture
@@ -78,6 +80,26 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
     assert json.loads(out)["weights"] == "alr-gray"
     pixels = read_image(files / "out.png").pixels
     assert pixels.shape == (3, 40, 36)
+
+
+def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    layers = standard_layers((4,) * 6, "silu")
+    critic = PatchCritic(layers, noise_conditioned=True).requires_grad_(False)
+    save_weights(Weights(critic=critic), files / "energy.safetensors")
+    weights = ("--weights", "energy.safetensors", "--json")
+    for command, steps in (("denoise",), 1), (("deblur", "--kernel", "uniform:3"), 16):
+        status, out, err = run(capsys, monkeypatch, *command, "in.png", "-o", "out.png", *weights)
+        assert (status, err) == (0, "")
+        record = json.loads(out)
+        assert record["iterations"] == steps
+        assert record["sigma"] > 0
+        assert len(record["history"]) == (1 if steps == 1 else steps + 1)
+        (files / "out.png").unlink()
+    wrong = ("denoise", "in.png", "-o", "out.png", *weights, "--steps", "3")
+    assert "gradient-step takes 1 step, got 3" in run(capsys, monkeypatch, *wrong)[2]
+    score = ("score", "in.png", "-o", "map.png", *weights)
+    assert "use the weights of a critic" in run(capsys, monkeypatch, *score)[2]
 
 
 @pytest.mark.parametrize(

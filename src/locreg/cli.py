@@ -69,6 +69,11 @@ class Score:
         image = read_image(self.input)
         name = weights_name(self.weights, image.pixels)
         regularizer = load_regularizer(name, self.device)
+        if regularizer.noise_conditioned:
+            raise LocregError(
+                f"{name} holds a denoising energy, whose scores say nothing of damage: use the "
+                "weights of a critic, such as alr-rgb."
+            )
         pixels = image.pixels
         if regularizer.in_channels < len(pixels):
             pixels = pixels.mean(axis=0, keepdims=True)

@@ -25,7 +25,9 @@ from locreg.cli_common import (
 from locreg.errors import LocregError, UsageError
 from locreg.options import (
     AdamOptions,
+    AnnealingOptions,
     GradientDescentOptions,
+    GradientStepOptions,
     LBFGSOptions,
     ProximalGradientOptions,
     SolverOptions,
@@ -49,6 +51,8 @@ _SOLVERS: dict[str, type[SolverOptions]] = {
     "gradient-descent": GradientDescentOptions,
     "proximal-gradient": ProximalGradientOptions,
     "lbfgs": LBFGSOptions,
+    "gradient-step": GradientStepOptions,
+    "annealing": AnnealingOptions,
 }
 
 
@@ -62,17 +66,28 @@ class Settings:
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"
     """Weight of the regularizer: a number, auto (from sigma), or discrepancy or score (slower)."""
-    solver: Literal["adam", "gradient-descent", "proximal-gradient", "lbfgs"] = "adam"
-    """adam: the paper's 50 steps; gradient-descent: eq. (5); the other two converge."""
+    solver: Literal[
+        "auto",
+        "adam",
+        "gradient-descent",
+        "proximal-gradient",
+        "lbfgs",
+        "gradient-step",
+        "annealing",
+    ] = "auto"
+    """auto: what the weights were made for. adam: the paper's 50 steps; gradient-descent: eq. (5);
+    proximal-gradient and lbfgs converge; gradient-step and annealing: for noise-conditioned
+    weights."""
     steps: int | None = None
-    """The most steps; by default 50 for adam, 100 for lbfgs, 200 for the others."""
+    """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
+    gradient-descent and proximal-gradient."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False
     """Print one machine-readable record per image, with the energy at every step."""
 
     def task_arguments(self) -> dict[str, Any]:
-        """sigma, lam and solver, checked.
+        """sigma and lam, checked.
 
         Raises:
             UsageError: when one of them cannot be.
@@ -83,10 +98,19 @@ class Settings:
             check_sigma(sigma)
         if isinstance(lam, float):
             check_lam(lam)
-            sigma = None if sigma == "auto" else sigma  # nothing to estimate it for
-        options = _SOLVERS[self.solver]
-        solver = options() if self.steps is None else options(steps=self.steps)
-        return {"sigma": sigma, "lam": None if lam == "auto" else lam, "solver": solver}
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        return {"sigma": sigma, "lam": None if lam == "auto" else lam}
+
+    def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
+        """The solver that was chosen, or that the weights were made for."""
+        from locreg.restoration import default_solver
+
+        if self.solver == "auto":
+            solver = default_solver(regularizer, denoising=denoising)
+        else:
+            solver = _SOLVERS[self.solver]()
+        return solver if self.steps is None else replace(solver, steps=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +135,8 @@ class Denoise:
 
             return restore(y, regularizer, **given)
 
-        return restore_files(self.input, self.output, self.settings, denoise, {})
+        record = {"task": "denoise"}
+        return restore_files(self.input, self.output, self.settings, denoise, record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,8 +285,10 @@ def _restore_file(
     if name not in regularizers:
         regularizers[name] = load_regularizer(name, settings.device)
     try:
-        with Progress(job.source.name, arguments["solver"].steps) as on_step:
-            given = {**arguments, "on_step": on_step}
+        denoising = task_record["task"] == "denoise"
+        solver = settings.solver_options(regularizers[name], denoising=denoising)
+        with Progress(job.source.name, solver.steps) as on_step:
+            given = {**arguments, "solver": solver, "on_step": on_step}
             found = _restore_channels(image, regularizers[name], settings, task, given)
     except LocregError as error:
         raise type(error)(f"{job.source}: {error}") from None

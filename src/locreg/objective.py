@@ -11,6 +11,8 @@ from torch import Tensor
 
 from locreg.options import check_lam
 
+_MOST_CONJUGATE_GRADIENTS = 50
+
 
 class Regularizer(Protocol):
     """What an objective asks of R."""
@@ -103,8 +105,17 @@ class Objective:
     def prox(self, x: Tensor, step: Tensor) -> Tensor:
         """argmin_z step/2 |Az - y|^2 + 1/2 |z - x|^2, with one ``step`` (B, 1, 1, 1) per image.
 
-        For the identity it is (x + step y) / (1 + step). Only where `has_prox`.
+        For the identity it is (x + step y) / (1 + step). Where an operator has no closed form,
+        conjugate gradients find it.
         """
         if self.operator is None:
             return (x + step * self.y) / (1 + step)
-        return cast(ProximalOperator, self.operator).prox_l2(x, self.y, step)
+        if self.has_prox:
+            return cast(ProximalOperator, self.operator).prox_l2(x, self.y, step)
+        from deepinv.optim.linear import least_squares
+
+        found: Tensor = least_squares(
+            self.operator.A, self.operator.A_adjoint, self.y,
+            z=x, init=x, gamma=step, solver="CG", max_iter=_MOST_CONJUGATE_GRADIENTS, tol=1e-4,
+        )  # fmt: skip
+        return found

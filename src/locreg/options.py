@@ -164,7 +164,49 @@ class LBFGSOptions:
             raise UsageError("The Wolfe constants must satisfy 0 < decrease < curvature < 1.")
 
 
-SolverOptions = AdamOptions | GradientDescentOptions | ProximalGradientOptions | LBFGSOptions
+@dataclass(frozen=True, kw_only=True)
+class AnnealingOptions:
+    """Proximal gradient with a noise-conditioned energy at a decreasing noise level.
+
+    Attributes:
+        steps: number of steps, each with one gradient.
+        first_level: noise level of the first step.
+        last_share: the noise level of the last step, as a share of the observation's.
+        last_level: the noise level of the last step is not below this.
+    """
+
+    steps: int = 16
+    first_level: float = 0.2
+    last_share: float = 1.0
+    last_level: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        for name in ("first_level", "last_share", "last_level"):
+            check_positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientStepOptions:
+    """One gradient step with a noise-conditioned energy, which is trained for it."""
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps != 1:
+            raise UsageError(f"gradient-step takes 1 step, got {self.steps}.")
+
+
+# Those that minimise one energy; annealing follows a sequence of energies.
+MinimiserOptions = (
+    AdamOptions
+    | GradientDescentOptions
+    | ProximalGradientOptions
+    | LBFGSOptions
+    | GradientStepOptions
+)
+SolverOptions = MinimiserOptions | AnnealingOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from locreg.annealing import annealed_proximal_gradient
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.lam_choice import ChosenLam, lam_by_discrepancy, lam_by_score
@@ -17,15 +18,25 @@ from locreg.objective import LinearOperator, Objective
 from locreg.operators import apply_operator, check_operator
 from locreg.options import (
     AdamOptions,
+    AnnealingOptions,
     GradientDescentOptions,
+    GradientStepOptions,
     LBFGSOptions,
+    MinimiserOptions,
     ProximalGradientOptions,
     SolverOptions,
     check_sigma,
 )
 from locreg.quasi_newton import lbfgs
 from locreg.regularizer import LocalRegularizer
-from locreg.solvers import OnStep, Solution, adam, gradient_descent, proximal_gradient
+from locreg.solvers import (
+    OnStep,
+    Solution,
+    adam,
+    gradient_descent,
+    gradient_step,
+    proximal_gradient,
+)
 
 Lam = float | Literal["discrepancy", "score"] | None
 
@@ -56,7 +67,7 @@ def restore(
     *,
     sigma: float | Literal["auto"] | None = None,
     lam: Lam = None,
-    solver: SolverOptions = AdamOptions(),
+    solver: SolverOptions | None = None,
     start: Tensor | None = None,
     estimate: Callable[[Tensor], float] | None = None,
     on_step: OnStep | None = None,
@@ -70,13 +81,15 @@ def restore(
         regularizer: R, such as ``locreg.load("alr-rgb")``.
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
-            (the mean over a batch); with an operator this needs ``estimate``. Needed only where
-            ``lam`` is not given and the calibration depends on it.
+            (the mean over a batch), where it is needed; with an operator this needs ``estimate``.
+            Needed where the regularizer is noise-conditioned, and where ``lam`` is not given and
+            the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
             ``"discrepancy"`` and ``"score"`` find it for this observation, without a ground truth,
             by solving about six times: see `lam_choice`.
         solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
-            or one that converges: proximal gradient or L-BFGS.
+            one that converges (proximal gradient or L-BFGS), or, with a noise-conditioned
+            regularizer, one gradient step or annealing. By default `default_solver` chooses.
         start: where the solver starts, in the operator's domain; by default A*y, which is y
             without an operator.
         estimate: from one observation (1, ...) to its noise level; without an operator
@@ -110,7 +123,11 @@ def restore(
         sigma = None  # nothing to estimate it for
     if operator is None and estimate is None:
         estimate = estimate_sigma
+    if sigma == "auto" and isinstance(lam, float | int) and not regularizer.noise_conditioned:
+        sigma = None  # nothing to estimate it for
     level = _noise_level(y, sigma, estimate)
+    solver = solver or default_solver(regularizer, denoising=operator is None)
+    _check_solver(solver, regularizer, level)
     if start is not None:
         first = start.reshape(y.shape) if operator is None else start
     elif operator is None:
@@ -121,7 +138,17 @@ def restore(
         check_operator(operator, first, y)
 
     def solve_with(weight: float) -> Solution:
-        return solve(Objective(y, regularizer, weight, operator), first, solver, on_step=on_step)
+        if isinstance(solver, AnnealingOptions):
+            assert level is not None  # checked above
+            strength = weight / level if level > 0 else 1.0
+            return annealed_proximal_gradient(
+                y, regularizer, operator, first, level, strength, solver, on_step=on_step
+            )
+        fixed = regularizer
+        if regularizer.noise_conditioned:
+            assert level is not None
+            fixed = regularizer.at(level)
+        return solve(Objective(y, fixed, weight, operator), first, solver, on_step=on_step)
 
     chosen = _choose_lam(lam, solve_with, y, regularizer, level)
     image = chosen.solution.image
@@ -154,8 +181,23 @@ def _choose_lam(
     return ChosenLam(calibrated, solve_with(calibrated))
 
 
+def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
+    """The solver that a regularizer was made for.
+
+    The paper's 50 Adam steps for a critic; with a noise-conditioned energy one gradient step for
+    denoising, and annealing for any other operator.
+    """
+    if not regularizer.noise_conditioned:
+        return AdamOptions()
+    return GradientStepOptions() if denoising else AnnealingOptions()
+
+
 def solve(
-    objective: Objective, start: Tensor, solver: SolverOptions, *, on_step: OnStep | None = None
+    objective: Objective,
+    start: Tensor,
+    solver: MinimiserOptions,
+    *,
+    on_step: OnStep | None = None,
 ) -> Solution:
     """Minimise the objective by the algorithm that these options belong to."""
     match solver:
@@ -167,16 +209,22 @@ def solve(
             return proximal_gradient(objective, start, solver, on_step=on_step)
         case LBFGSOptions():
             return lbfgs(objective, start, solver, on_step=on_step)
+        case GradientStepOptions():
+            return gradient_step(objective, start, on_step=on_step)
 
 
 def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
     """The weight of R that the calibration in the weights gives for a noise level.
+
+    A noise-conditioned energy is trained for lam = sigma.
 
     Raises:
         LocregError: when the weights are not calibrated.
         UsageError: when the calibration depends on sigma and sigma is None.
     """
     calibration = regularizer.calibration
+    if regularizer.noise_conditioned and sigma is not None:
+        return sigma
     if calibration is None:
         raise LocregError("These weights hold no calibration: give lam.")
     if not calibration.depends_on_sigma:
@@ -184,6 +232,19 @@ def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
     if sigma is None:
         raise UsageError('lam follows from the noise level: give sigma (or "auto"), or lam.')
     return calibration.lam(sigma)
+
+
+def _check_solver(
+    solver: SolverOptions, regularizer: LocalRegularizer, level: float | None
+) -> None:
+    if regularizer.noise_conditioned:
+        if level is None:
+            raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
+    elif isinstance(solver, GradientStepOptions | AnnealingOptions):
+        raise UsageError(
+            "One gradient step and annealing need weights of a noise-conditioned energy; these are "
+            "a critic's: choose another solver."
+        )
 
 
 def _noise_level(

@@ -61,6 +61,11 @@ class Solution:
     history: tuple[Iterate, ...]
     gradients: int
 
+    @property
+    def steps(self) -> int:
+        """Number of steps; the last point of the history is one that no step left."""
+        return len(self.history) - (not self.history[-1].step_size.any())
+
 
 OnStep = Callable[[int, Iterate], None]
 
@@ -99,6 +104,22 @@ def adam(
     return Solution(
         x, Status.MAXIMUM_STEPS if _finite(at_x) else Status.FAILED, tuple(history), len(history)
     )
+
+
+@torch.no_grad()
+def gradient_step(
+    objective: Objective, start: Tensor, *, on_step: OnStep | None = None
+) -> Solution:
+    """x = start - grad E(start), once; from start = y it is y - lam grad R(y).
+
+    Hurault, Leclaire, Papadakis, *Gradient step denoiser for convergent plug-and-play*, 2022. The
+    history holds the start alone: the energy at the end would cost a second gradient.
+    """
+    at_start = objective.evaluate(start)
+    history = list[Iterate]()
+    record(history, at_start, 1.0, on_step)
+    status = Status.MAXIMUM_STEPS if _finite(at_start) else Status.FAILED
+    return Solution(start - at_start.gradient, status, tuple(history), 1)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from locreg.operators import (
     downsampling,
     inpainting,
 )
-from locreg.options import AdamOptions, SolverOptions
+from locreg.options import SolverOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.restoration import Lam, Restoration, restore
 from locreg.solvers import OnStep
@@ -36,7 +36,7 @@ def deblur(
     border: Literal["unknown", "circular"] = "unknown",
     sigma: Sigma = "auto",
     lam: Lam = None,
-    solver: SolverOptions = AdamOptions(),
+    solver: SolverOptions | None = None,
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |k * x - y|^2 + lam R(x) for a known kernel k.
@@ -62,7 +62,7 @@ def deblur(
         y,
         regularizer,
         operator,
-        sigma=_needed(sigma, lam),
+        sigma=sigma,
         estimate=estimate_sigma,
         lam=lam,
         solver=solver,
@@ -81,7 +81,7 @@ def inpaint(
     *,
     sigma: Sigma = "auto",
     lam: Lam = None,
-    solver: SolverOptions = AdamOptions(),
+    solver: SolverOptions | None = None,
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |m (x - y)|^2 + lam R(x): fill the pixels where the mask m is 0.
@@ -98,7 +98,7 @@ def inpaint(
         y,
         regularizer,
         operator,
-        sigma=_needed(sigma, lam),
+        sigma=sigma,
         estimate=lambda image: estimate_sigma_of_known(image, known > 0),
         lam=lam,
         solver=solver,
@@ -114,7 +114,7 @@ def upscale(
     *,
     sigma: Sigma = "auto",
     lam: Lam = None,
-    solver: SolverOptions = AdamOptions(),
+    solver: SolverOptions | None = None,
     on_step: OnStep | None = None,
 ) -> Restoration:
     """Minimise 1/2 |S G x - y|^2 + lam R(x): G a Gaussian antialiasing, S every factor-th pixel.
@@ -134,7 +134,7 @@ def upscale(
         y,
         regularizer,
         operator,
-        sigma=_needed(sigma, lam),
+        sigma=sigma,
         estimate=estimate_sigma,
         lam=lam,
         solver=solver,
@@ -166,8 +166,3 @@ def _halved(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     total = F.avg_pool2d(y * weight, 2, ceil_mode=True)
     share = F.avg_pool2d(weight, 2, ceil_mode=True)
     return total / share.clamp_min(1e-12), (share > 0).to(weight)
-
-
-def _needed(sigma: Sigma, lam: Lam) -> Sigma:
-    """Where lam is given, nothing needs an estimate of sigma."""
-    return None if sigma == "auto" and isinstance(lam, float | int) else sigma

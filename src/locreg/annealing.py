@@ -1,0 +1,71 @@
+"""Restoration through any operator with a noise-conditioned energy, at a decreasing noise level."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.objective import LinearOperator, Objective, Regularizer
+from locreg.options import AnnealingOptions
+from locreg.solvers import Iterate, OnStep, Solution, Status, record
+
+_LEAST_SIGMA = 0.002  # about the step between two values of an 8-bit image
+
+
+class ConditionedRegularizer(Protocol):
+    """R(x; sigma), trained so that x - sigma grad R(x; sigma) denoises."""
+
+    def at(self, sigma: float) -> Regularizer:
+        """R(.; sigma) at one noise level."""
+
+
+@torch.no_grad()
+def annealed_proximal_gradient(
+    y: Tensor,
+    regularizer: ConditionedRegularizer,
+    operator: LinearOperator | None,
+    start: Tensor,
+    sigma: float,
+    strength: float,
+    options: AnnealingOptions = AnnealingOptions(),
+    *,
+    on_step: OnStep | None = None,
+) -> Solution:
+    """Proximal gradient steps on energies of decreasing noise level s = s_1 > s_2 > ... > s_N.
+
+        E_s(x) = 1/2 |Ax - y|^2 + lam_s R(x; s),   lam_s = strength sigma^2 / s
+        x = prox_{tau D}(x - tau lam_s grad R(x; s)),   tau = s / lam_s
+
+    with D the data term: the gradient step is a denoising step of level s, as it was trained. The
+    levels decrease geometrically from ``options.first_level`` to ``options.last_level``. Half-
+    quadratic splitting in the schedule of Zhang et al., *Plug-and-play image restoration with deep
+    denoiser prior*, 2021, with an explicit energy. The history holds E_s of the level at hand.
+
+    Args:
+        y: the observation.
+        regularizer: R.
+        operator: A; None is the identity.
+        start: the first x.
+        sigma: noise level of y; where it is smaller than a 500th, a 500th is taken.
+        strength: how strongly to regularize; 1 is what a Gaussian prior of the steps would need.
+    """
+    sigma = max(sigma, _LEAST_SIGMA)
+    last = max(options.last_level, sigma * options.last_share)
+    levels = np.geomspace(max(options.first_level, last), last, options.steps).tolist()
+    x, history = start, list[Iterate]()
+    for level in levels:
+        lam = strength * sigma**2 / level
+        objective = Objective(y, regularizer.at(level), lam, operator)
+        at_x = objective.evaluate(x)
+        if not torch.isfinite(at_x.energy).all():
+            return Solution(x, Status.FAILED, tuple(history), len(history) + 1)
+        tau = level / lam
+        record(history, at_x, tau, on_step)
+        step = torch.full((len(x), 1, 1, 1), tau, dtype=x.dtype, device=x.device)
+        x = objective.prox(x - level * at_x.regularizer_gradient, step)
+    at_x = objective.evaluate(x)
+    record(history, at_x, 0.0, on_step)
+    return Solution(x, Status.MAXIMUM_STEPS, tuple(history), len(history))

@@ -1,0 +1,166 @@
+"""Noise-conditioned energies in restoration: one gradient step, and annealing for any operator."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import random_image
+from locreg.annealing import annealed_proximal_gradient
+from locreg.critic import PatchCritic, standard_layers
+from locreg.errors import UsageError
+from locreg.kernels import gaussian_kernel
+from locreg.objective import Objective
+from locreg.operators import blur_circular, blur_unknown_border, inpainting
+from locreg.options import (
+    AdamOptions,
+    AnnealingOptions,
+    GradientStepOptions,
+    LBFGSOptions,
+)
+from locreg.regularizer import LocalRegularizer
+from locreg.restoration import default_solver, restore
+from locreg.solvers import Status
+from locreg.tasks import deblur
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Scaled:
+    """R(x; s) = s |x|^2 / 2, for which E_s does not depend on s: |Ax-y|^2 + c sigma^2 |x|^2."""
+
+    level: float = 0.0
+
+    def at(self, sigma):
+        return Scaled(sigma)
+
+    def value_and_grad(self, x):
+        return self.level * 0.5 * x.flatten(1).square().sum(1), self.level * x
+
+
+@dataclass
+class Twice:
+    """A x = 2 x, a user's operator that knows no closed form."""
+
+    def A(self, x):
+        return 2 * x
+
+    A_adjoint = A
+
+
+def conditioned(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    critic = PatchCritic(
+        standard_layers((4,) * 6, "silu"), in_channels=1, noise_conditioned=True,
+        generator=generator,
+    )  # fmt: skip
+    return LocalRegularizer(critic.requires_grad_(False))
+
+
+@pytest.mark.parametrize(("operator", "gain"), [(None, 1), (Twice(), 2)])
+def test_annealing_ends_at_the_minimiser_that_all_levels_share(operator, gain):
+    """1/2 |g x - y|^2 + c sigma^2/2 |x|^2 has the minimiser g y / (g^2 + c sigma^2)."""
+    y = random_image(2, 1, 6, 7)
+    found = annealed_proximal_gradient(
+        y, Scaled(), operator, torch.zeros_like(y), 0.5, 2.0, AnnealingOptions(steps=40)
+    )
+    torch.testing.assert_close(found.image, gain * y / (gain**2 + 2 * 0.25), rtol=1e-3, atol=1e-3)
+    energies = torch.stack([iterate.energy for iterate in found.history])
+    assert (energies.diff(dim=0) <= 1e-6).all()
+    assert (found.steps, found.gradients, found.status) == (40, 41, Status.MAXIMUM_STEPS)
+
+
+def test_the_levels_fall_from_the_first_to_the_observations():
+    seen = []
+
+    class Spy(Scaled):
+        def at(self, sigma):
+            seen.append(sigma)
+            return Scaled(sigma)
+
+    y = random_image(1, 1, 5, 5)
+    options = AnnealingOptions(steps=5, first_level=0.4, last_share=0.5, last_level=0.01)
+    annealed_proximal_gradient(y, Spy(), None, y, 0.1, 1.0, options)
+    np.testing.assert_allclose(seen, np.geomspace(0.4, 0.05, 5))
+
+
+def test_the_proximal_step_is_the_same_by_conjugate_gradients():
+    y, x = random_image(1, 1, 12, 12, seed=1), random_image(1, 1, 12, 12)
+    operator = inpainting(torch.eye(12), (1, 12, 12), CPU).double()
+    step = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
+    closed = Objective(y, Scaled(), 0.0, operator)
+    functions = Twice()
+    functions.A, functions.A_adjoint = operator.A, operator.A_adjoint
+    iterative = Objective(y, Scaled(), 0.0, functions)
+    assert closed.has_prox
+    assert not iterative.has_prox
+    torch.testing.assert_close(iterative.prox(x, step), closed.prox(x, step), rtol=0, atol=1e-4)
+
+
+def test_an_energy_that_is_not_finite_is_said():
+    y = torch.full((1, 1, 4, 4), 1e300, dtype=torch.float64)
+    found = annealed_proximal_gradient(y, Scaled(), None, y, 0.1, 1.0)
+    assert found.status is Status.FAILED
+
+
+def test_denoising_is_one_gradient_step_of_the_noise_level():
+    regularizer = conditioned()
+    y = random_image(2, 1, 9, 9, dtype=torch.float32)
+    found = restore(y, regularizer, sigma=0.2)
+    torch.testing.assert_close(found.image, y - 0.2 * regularizer.grad(y, 0.2))
+    assert (found.lam, found.solution.gradients, found.solution.steps) == (0.2, 1, 1)
+    weaker = restore(y, regularizer, sigma=0.2, lam=0.1)
+    torch.testing.assert_close(weaker.image, y - 0.1 * regularizer.grad(y, 0.2))
+
+
+def test_without_noise_the_input_comes_back():
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)
+    assert torch.equal(restore(y, conditioned(), sigma=0).image, y)
+
+
+@pytest.mark.parametrize("make", [blur_circular, blur_unknown_border])
+def test_other_operators_are_annealed(make):
+    kernel = gaussian_kernel(5, 1.0)
+    operator = blur_unknown_border(kernel, CPU)
+    if make is blur_circular:
+        operator = blur_circular(kernel, (1, 16, 16), CPU)
+    y = operator.A(random_image(1, 1, 16, 16, dtype=torch.float32))
+    found = restore(y, conditioned(), operator, sigma=0.05)
+    assert len(found.solution.history) == AnnealingOptions().steps + 1
+    assert found.solution.history[-1].data_term < found.solution.history[0].data_term
+
+
+def test_any_minimiser_works_at_the_observations_level():
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)
+    found = restore(y, conditioned(), sigma=0.1, solver=LBFGSOptions(steps=30))
+    assert found.solution.history[-1].energy < found.solution.history[0].energy
+
+
+def test_the_noise_level_is_needed_even_where_lam_is_given():
+    y = random_image(1, 1, 32, 32, dtype=torch.float32)
+    with pytest.raises(UsageError, match="depend on the noise level"):
+        restore(y, conditioned(), lam=0.1)
+    assert restore(y, conditioned(), lam=0.1, sigma="auto").sigma > 0.1
+    kernel = gaussian_kernel(3, 1.0)
+    found = deblur(y, conditioned(), kernel, lam=0.1, solver=AnnealingOptions(steps=1))
+    assert found.sigma > 0.1
+
+
+@pytest.mark.parametrize("solver", [GradientStepOptions(), AnnealingOptions()])
+def test_a_critic_is_refused_by_solvers_that_need_a_noise_level(solver):
+    critic = PatchCritic(standard_layers((4,) * 6), in_channels=1).requires_grad_(False)
+    regularizer = LocalRegularizer(critic)
+    with pytest.raises(UsageError, match="need weights of a noise-conditioned energy"):
+        restore(torch.zeros(1, 1, 8, 8), regularizer, lam=0.1, solver=solver)
+    assert default_solver(regularizer, denoising=True) == AdamOptions()
+
+
+def test_options_that_cannot_be_meant():
+    with pytest.raises(UsageError, match="takes 1 step, got 2"):
+        GradientStepOptions(steps=2)
+    with pytest.raises(UsageError, match="steps must be at least 1"):
+        AnnealingOptions(steps=0)
+    with pytest.raises(UsageError, match="first_level must be positive"):
+        AnnealingOptions(first_level=0)
