@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import deepinv
 import pytest
 import torch
-from deepinv.optim import GD, L2, PGD
+from deepinv.optim import FISTA, GD, HQS, L2, PGD
 
 from conftest import random_image
 from locreg.critic import Layer, PatchCritic
@@ -68,8 +68,16 @@ def test_restores_through_operators_of_deepinv(name):
     assert history[-1].gradient_norm < 0.05 * history[0].gradient_norm
 
 
-@pytest.mark.parametrize("make", [GD, PGD])
-def test_solvers_of_deepinv_find_our_minimiser(make):
+SOLVERS = {
+    "GD": (GD, {"stepsize": 0.7, "max_iter": 800}),
+    "PGD": (PGD, {"stepsize": 0.7, "max_iter": 800, "g_first": True}),
+    "PGD with our prox": (PGD, {"stepsize": 0.7, "max_iter": 200}),
+    "FISTA": (FISTA, {"stepsize": 0.7, "max_iter": 300, "g_first": True}),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers_of_deepinv_find_our_minimiser(name):
     """deepinv minimises L2(sigma=1) + lambda * prior: our energy with lam = lambda."""
     regularizer, lam = smooth_regularizer(), 0.05
     operator = blur_circular(gaussian_kernel(5, 1.0), SHAPE, CPU)
@@ -77,12 +85,34 @@ def test_solvers_of_deepinv_find_our_minimiser(make):
     ours = restore(
         y, regularizer, operator, lam=lam, solver=LBFGSOptions(steps=400, tolerance=1e-6)
     ).image
-    more = {"g_first": True} if make is PGD else {}
-    model = make(
-        data_fidelity=L2(), prior=regularizer, lambda_reg=lam, stepsize=0.7, max_iter=800, **more
-    )
+    make, options = SOLVERS[name]
+    model = make(data_fidelity=L2(), prior=regularizer, lambda_reg=lam, **options)
     theirs = model(y, operator)
     torch.testing.assert_close(theirs, ours, rtol=0, atol=2e-3)
+
+
+def test_half_quadratic_splitting_of_deepinv_finds_our_minimiser():
+    """With A = 1 and step size g its fixed point is the minimiser of lam = lambda (1 + g).
+
+    u = (x + g y) / (1 + g) and x = prox_{g lambda R}(u) give x - y + lambda (1 + g) grad R(x) = 0.
+    """
+    regularizer, lam, step = smooth_regularizer(), 0.05, 1.0
+    y = random_image(1, *SHAPE, dtype=torch.float32)
+    solver = LBFGSOptions(steps=400, tolerance=1e-6)
+    ours = restore(y, regularizer, lam=lam * (1 + step), solver=solver).image
+    model = HQS(data_fidelity=L2(), prior=regularizer, lambda_reg=lam, stepsize=step, max_iter=60)
+    theirs = model(y, deepinv.physics.Denoising())
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=2e-3)
+
+
+def test_the_proximal_map_of_r_is_where_its_gradient_balances_the_distance():
+    """z = prox(x) satisfies z - x + gamma grad R(z) = 0."""
+    regularizer = smooth_regularizer()
+    x = random_image(2, *SHAPE, dtype=torch.float32)
+    z = regularizer.prox(x, gamma=0.3)
+    balance = z - x + 0.3 * regularizer.grad(z)
+    assert balance.abs().max() < 5e-4
+    assert (z - x).abs().max() > 0.05
 
 
 @dataclass

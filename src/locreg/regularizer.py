@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from locreg import engine
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
+from locreg.objective import Objective
+from locreg.options import LBFGSOptions
+from locreg.quasi_newton import lbfgs
 from locreg.weights import Weights, load_weights
 
 
@@ -20,9 +23,9 @@ class LocalRegularizer(nn.Module):
     lies in equally many patches, and images smaller than the receptive field work too. A sum, not
     the paper's mean: with a sum one ``lam`` serves a crop and the whole image.
 
-    It has the protocol of deepinv's ``Prior``: `fn`, `grad` and ``explicit_prior``. With a
-    noise-conditioned critic R(x; sigma) also depends on a noise level: `fn` and `grad` take it as
-    their second argument, and `at` fixes it for everything else.
+    It has the protocol of deepinv's ``Prior``: `fn`, `grad`, `prox` and ``explicit_prior``. With a
+    noise-conditioned critic R(x; sigma) also depends on a noise level: these three take it as their
+    second argument, and `at` fixes it for everything else.
 
     Args:
         weights: a critic with its calibration; a bare `PatchCritic` will do.
@@ -80,6 +83,19 @@ class LocalRegularizer(nn.Module):
         if self.noise_conditioned:
             return self.at(_level(sigma)).grad(x)
         return self.value_and_grad(x)[1]
+
+    @torch.no_grad()
+    def prox(
+        self,
+        x: Tensor,
+        sigma: float | Tensor | None = None,
+        *_: object,
+        gamma: float | Tensor = 1.0,
+    ) -> Tensor:
+        """argmin_z gamma R(z) + 1/2 |z - x|^2 by L-BFGS, started at x; arguments as for `fn`."""
+        fixed = self.at(_level(sigma)) if self.noise_conditioned else self
+        options = LBFGSOptions(steps=200, tolerance=1e-5)
+        return lbfgs(Objective(x, fixed, float(gamma)), x, options).image
 
     @torch.no_grad()
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
