@@ -82,6 +82,22 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
     assert pixels.shape == (3, 40, 36)
 
 
+@pytest.mark.parametrize("task", [*TASKS, "denoise"])
+def test_a_report_is_one_page_with_four_pictures(files, capsys, monkeypatch, task):
+    monkeypatch.chdir(files)
+    (files / "photos" / "inner").mkdir(parents=True)
+    (files / "in.png").rename(files / "photos" / "inner" / "in.png")
+    status, _, err = run(
+        capsys, monkeypatch, task, "photos", "-o", "out", *TASKS.get(task, ()),
+        "--sigma", "0.02", "--steps", "5", "--report", "reports",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    page = (files / "reports" / "inner" / "in.png.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    for words in (f"<p>{task}, ", "noise level 0.0200", "90% of clean images", "correlated by"):
+        assert words in page
+
+
 def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, monkeypatch):
     monkeypatch.chdir(files)
     layers = standard_layers((4,) * 6, "silu")
@@ -96,6 +112,10 @@ def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, mo
         assert record["sigma"] > 0
         assert len(record["history"]) == (1 if steps == 1 else steps + 1)
         (files / "out.png").unlink()
+    report = ("denoise", "in.png", "-o", "out.png", *weights, "--report", "reports")
+    assert run(capsys, monkeypatch, *report)[0] == 0
+    assert "90% of clean images" in (files / "reports" / "out.png.html").read_text()
+    (files / "out.png").unlink()
     wrong = ("denoise", "in.png", "-o", "out.png", *weights, "--steps", "3")
     assert "gradient-step takes 1 step, got 3" in run(capsys, monkeypatch, *wrong)[2]
     score = ("score", "in.png", "-o", "map.png", *weights)

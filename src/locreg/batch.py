@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from locreg.errors import LocregError, UsageError
+from locreg.files import make_folder
 from locreg.images import WRITABLE, check_writable, list_images
 
 
@@ -42,7 +43,8 @@ def plan(source: Path, target: Path) -> list[Job]:
             raise LocregError(f"{source} holds no images outside {target}.")
         jobs = [Job(file, _writable_name(target / file.relative_to(source))) for file in files]
         _refuse_collisions(jobs)
-        _make_folders({job.target.parent for job in jobs})
+        for folder in {job.target.parent for job in jobs}:
+            make_folder(folder)
         return jobs
     if not source.exists():
         raise LocregError(f"{source} does not exist.")
@@ -67,11 +69,3 @@ def _refuse_collisions(jobs: list[Job]) -> None:
                 "rename one of them."
             )
         seen[job.target] = job.source
-
-
-def _make_folders(folders: set[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None

@@ -20,6 +20,7 @@ from locreg.cli_common import (
     Output,
     load_regularizer,
     say,
+    scores_of,
     torch_device,
     weights_name,
 )
@@ -58,8 +59,6 @@ class Score:
 
     def run(self) -> int:
         """Draw the map, and print the mean score beside those of clean and degraded images."""
-        import torch
-
         from locreg.images import read_image
         from locreg.pictures import check_picture_name, draw_score_map
 
@@ -69,18 +68,10 @@ class Score:
         image = read_image(self.input)
         name = weights_name(self.weights, image.pixels)
         regularizer = load_regularizer(name, self.device)
-        if regularizer.noise_conditioned:
-            raise LocregError(
-                f"{name} holds a denoising energy, whose scores say nothing of damage: use the "
-                "weights of a critic, such as alr-rgb."
-            )
-        pixels = image.pixels
-        if regularizer.in_channels < len(pixels):
-            pixels = pixels.mean(axis=0, keepdims=True)
-        if regularizer.in_channels != len(pixels):
-            raise LocregError(f"{self.input} is grey and {name} is for colour images.")
-        x = torch.from_numpy(pixels)[None].to(torch_device(self.device))
-        scores = regularizer.score_map(x)[0, 0].cpu().numpy()
+        try:
+            scores = scores_of(image.pixels, regularizer)
+        except LocregError as error:
+            raise LocregError(f"{self.input}: {error}") from None
         mean = float(scores.mean(dtype="float64"))
         calibration = regularizer.calibration
         draw_score_map(self.output, image.pixels, scores, calibration, f"mean score {mean:.4f}")

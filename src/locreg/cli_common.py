@@ -73,6 +73,29 @@ def load_regularizer(name: str, device: Device) -> LocalRegularizer:
     return load(name).to(torch_device(device))
 
 
+def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDArray[np.float32]:
+    """The score map (h, w) of pixels (C, H, W); a critic for grey images scores the channels' mean.
+
+    Raises:
+        LocregError: when the image is grey and the critic for colour images, or the weights are no
+            critic's.
+    """
+    import torch
+
+    if regularizer.noise_conditioned:
+        raise LocregError(
+            "These weights hold a denoising energy, whose scores say nothing of damage: use the "
+            "weights of a critic, such as alr-rgb."
+        )
+    if regularizer.in_channels < len(pixels):
+        pixels = pixels.mean(axis=0, keepdims=True)
+    if regularizer.in_channels != len(pixels):
+        raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
+    x = torch.from_numpy(pixels)[None].to(regularizer.critic.weights[0].device)
+    scores: NDArray[np.float32] = regularizer.score_map(x)[0, 0].cpu().numpy()
+    return scores
+
+
 class Progress:
     """A bar over the solver's steps, on a terminal only."""
 

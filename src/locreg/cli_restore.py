@@ -19,10 +19,12 @@ from locreg.cli_common import (
     load_regularizer,
     number_or,
     say,
+    scores_of,
     torch_device,
     weights_name,
 )
 from locreg.errors import LocregError, UsageError
+from locreg.files import make_folder
 from locreg.options import (
     AdamOptions,
     AnnealingOptions,
@@ -36,6 +38,8 @@ from locreg.options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from locreg.batch import Job
@@ -83,6 +87,8 @@ class Settings:
     gradient-descent and proximal-gradient."""
     device: Device = "auto"
     """Where to compute."""
+    report: Path | None = None
+    """Folder for a page per image that shows what was removed and where damage is left."""
     json: bool = False
     """Print one machine-readable record per image, with the energy at every step."""
 
@@ -250,13 +256,20 @@ def restore_files(
         regularizers[settings.weights] = load_regularizer(settings.weights, settings.device)
     jobs = plan(source, target)
     several = source.is_dir()
+    if settings.report is not None:
+        make_folder(settings.report)
     waiting = [job for job in jobs if not (several and job.finished)]
     if len(waiting) < len(jobs):
         say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
     failures = 0
     for job in waiting:
         try:
-            _restore_file(job, settings, arguments, task, regularizers, record)
+            done = _restore_file(job, settings, arguments, task, regularizers, record)
+            if settings.report is not None:
+                page = settings.report / job.target.relative_to(
+                    target if several else job.target.parent
+                )
+                _write_page(page, done, settings, regularizers)
         except (LocregError, OSError) as error:
             if not several:
                 raise
@@ -274,7 +287,7 @@ def _restore_file(
     task: Task,
     regularizers: dict[str, LocalRegularizer],
     task_record: dict[str, Any],
-) -> None:
+) -> _Done:
     from locreg.images import check_writable, read_image, write_image
     from locreg.records import history_record, restoration_record, sentence
     from locreg.solvers import Status
@@ -302,6 +315,43 @@ def _restore_file(
         print(json.dumps({**record, "history": history_record(found.solution)}))
     else:
         print(sentence(record))
+    return _Done(image.pixels, pixels, found, record)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """One image before and after, for the report."""
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    found: Restoration
+    record: dict[str, Any]
+
+
+def _write_page(
+    page: Path, done: _Done, settings: Settings, regularizers: dict[str, LocalRegularizer]
+) -> None:
+    """The page of `locreg.report`; a denoising energy has no scores, so a critic gives them."""
+    from locreg.report import write_report
+    from locreg.residuals import whiteness
+
+    name = done.record["weights"]
+    if regularizers[name].noise_conditioned:
+        name = weights_name("auto", done.before)
+    if name not in regularizers:
+        regularizers[name] = load_regularizer(name, settings.device)
+    residual = done.found.residual[0].cpu()
+    make_folder(page.parent)
+    write_report(
+        page.with_name(page.name + ".html"),
+        done.record,
+        done.before,
+        done.after,
+        residual.numpy(),
+        whiteness(residual),
+        scores_of(done.after, regularizers[name]),
+        regularizers[name].calibration,
+    )
 
 
 def _restore_channels(
@@ -319,5 +369,6 @@ def _restore_channels(
         raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
     if regularizer.in_channels == 1 and y.shape[1] == 3:
         found = task(y.transpose(0, 1), regularizer, given)
-        return replace(found, image=found.image.transpose(0, 1))
+        restored, residual = found.image.transpose(0, 1), found.residual.transpose(0, 1)
+        return replace(found, image=restored, residual=residual)
     return task(y, regularizer, given)

@@ -35,6 +35,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they exist.
+
+    Raises:
+        LocregError: when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -1,4 +1,4 @@
-"""Pictures that explain: the score map of an image."""
+"""Pictures that explain: score maps, residuals, before and after."""
 
 from __future__ import annotations
 
@@ -35,6 +35,18 @@ def draw_score_map(
     calibration: Calibration | None,
     title: str,
 ) -> None:
+    """Write the picture of `picture_of_scores` to a file, in the format of its suffix."""
+    kind = path.suffix[1:].lower()
+    write_atomically(path, picture_of_scores(pixels, scores, calibration, title, kind))
+
+
+def picture_of_scores(
+    pixels: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    calibration: Calibration | None,
+    title: str,
+    kind: str = "png",
+) -> bytes:
     """The image beside its score map, with a colour bar and the scores of clean images marked.
 
     Args:
@@ -43,8 +55,7 @@ def draw_score_map(
         calibration: gives the colour range: the middle 98% of clean and degraded training patches.
     """
     figure, axes = _two_panels(pixels.shape[1] / pixels.shape[2])
-    image = pixels.transpose(1, 2, 0).clip(0, 1)
-    axes[0].imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    _show(axes[0], pixels)
     axes[0].set_title("image")
     if calibration is None:
         low, high = np.quantile(scores, (0.01, 0.99))
@@ -74,7 +85,59 @@ def draw_score_map(
                 color="black",
                 xycoords=bar.ax.get_yaxis_transform(),
             )
-    _save(figure, path)
+    return _picture(figure, kind)
+
+
+def picture_of_images(left: NDArray[np.float32], right: NDArray[np.float32]) -> bytes:
+    """Two images (C, H, W) side by side, at the same size, as PNG."""
+    figure, axes = _two_panels(left.shape[1] / left.shape[2])
+    for axis, pixels in zip(axes, (left, right), strict=True):
+        _show(axis, pixels)
+        axis.set_axis_off()
+    return _picture(figure)
+
+
+def picture_of_residual(residual: NDArray[np.float32], deviation: float) -> bytes:
+    """A residual (C, H, W) around middle grey, three standard deviations to black and white.
+
+    NaN, where nothing was observed, is middle grey too.
+    """
+    from matplotlib.figure import Figure
+
+    shown = 0.5 + np.nan_to_num(residual) / (6 * max(deviation, 1e-12))
+    figure = Figure(figsize=(8, 8 * residual.shape[1] / residual.shape[2]), layout="constrained")
+    axis = figure.subplots()
+    _show(axis, shown)
+    axis.set_axis_off()
+    return _picture(figure)
+
+
+def picture_of_correlation(correlation: NDArray[np.float64]) -> bytes:
+    """Correlations by lag, with their numbers; the middle one is 1."""
+    from matplotlib.figure import Figure
+
+    reach = len(correlation) // 2
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.imshow(
+        correlation,
+        cmap="RdGy_r",
+        vmin=-0.3,
+        vmax=0.3,
+        extent=(-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5),
+    )
+    for (row, column), value in np.ndenumerate(correlation):
+        text = f"{round(value, 2) + 0:.2f}"  # + 0 turns -0 into 0
+        axis.text(column - reach, row - reach, text, ha="center", va="center", fontsize=6)
+    axis.set_xlabel("pixels to the right")
+    axis.set_ylabel("pixels down")
+    figure.colorbar(shown, ax=axis, extend="both", label="correlation")
+    return _picture(figure)
+
+
+def _show(axis: Any, pixels: NDArray[np.float32]) -> None:
+    image = pixels.transpose(1, 2, 0).clip(0, 1)
+    axis.imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1)
 
 
 def _two_panels(aspect: float) -> tuple[Any, Any]:
@@ -85,7 +148,7 @@ def _two_panels(aspect: float) -> tuple[Any, Any]:
     return figure, figure.subplots(1, 2)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _picture(figure: Any, kind: str = "png") -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:].lower(), dpi=150)
-    write_atomically(path, content.getvalue())
+    figure.savefig(content, format=kind, dpi=150)
+    return content.getvalue()

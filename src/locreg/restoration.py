@@ -51,6 +51,7 @@ class Restoration:
         lam: the weight of the regularizer that was given or calibrated.
         solution: status and history of the solver.
         seconds: how long it took.
+        residual: y - Ax, of the observation's shape; NaN where nothing was observed.
     """
 
     image: Tensor
@@ -58,6 +59,7 @@ class Restoration:
     lam: float
     solution: Solution
     seconds: float
+    residual: Tensor
 
 
 def restore(
@@ -152,12 +154,14 @@ def restore(
 
     chosen = _choose_lam(lam, solve_with, y, regularizer, level)
     image = chosen.solution.image
+    residual = y - (image if operator is None else operator.A(image))
     return Restoration(
-        image if shape is None else image.reshape(shape),
-        level,
-        chosen.lam,
-        chosen.solution,
-        time.perf_counter() - begin,
+        image=image if shape is None else image.reshape(shape),
+        sigma=level,
+        lam=chosen.lam,
+        solution=chosen.solution,
+        seconds=time.perf_counter() - begin,
+        residual=residual if shape is None else residual.reshape(shape),
     )
 
 

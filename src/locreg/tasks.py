@@ -94,7 +94,7 @@ def inpaint(
     """
     operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
     y = torch.where(known.to(y.device) > 0, y, 0)
-    return restore(
+    found = restore(
         y,
         regularizer,
         operator,
@@ -105,6 +105,7 @@ def inpaint(
         start=fill(y, known),
         on_step=on_step,
     )
+    return replace(found, residual=torch.where(known.to(y.device) > 0, found.residual, torch.nan))
 
 
 def upscale(

@@ -1,0 +1,75 @@
+"""Does what a restoration removed look like noise? Autocorrelation and a whiteness test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from locreg.errors import LocregError
+
+REACH = 5  # correlations between pixels up to this far apart, in both directions, are tested
+
+
+@dataclass(frozen=True)
+class Whiteness:
+    """How white a residual is.
+
+    Attributes:
+        correlation: (2 * REACH + 1, 2 * REACH + 1), between pixels this far apart; 1 in the middle.
+        largest: the largest absolute correlation but that of a pixel with itself.
+        deviation: standard deviation of the residual.
+        p_value: how probable correlations as large as these are where the residual is white. In a
+            large photograph tiny correlations are significant: look at ``largest`` too.
+    """
+
+    correlation: Tensor
+    largest: float
+    deviation: float
+    p_value: float
+
+
+def whiteness(residual: Tensor) -> Whiteness:
+    """Test a residual (C, H, W) for correlations; NaN marks what was not observed.
+
+    The statistic of Box and Pierce, *Distribution of residual autocorrelations*, 1970, in two
+    dimensions: the number of pairs times the squared correlation, summed over one half of the
+    plane of lags (the other mirrors it) and over the channels, each taken as independent.
+
+    Raises:
+        LocregError: when fewer than 100 pixels per channel were observed.
+    """
+    observed = torch.isfinite(residual)
+    values = torch.where(observed, residual, 0).double()
+    counts = observed.double().sum((1, 2), keepdim=True)
+    if counts.min() < 100:
+        raise LocregError("A residual of fewer than 100 pixels tells nothing.")
+    centred = torch.where(observed, values - values.sum((1, 2), keepdim=True) / counts, 0)
+    pairs = _correlate(observed.double()).clamp_min(1e-9)
+    covariance = _correlate(centred) / pairs
+    variance = covariance[:, REACH, REACH]
+    if not (variance > 0).all():
+        raise LocregError("The residual is constant: nothing was removed.")
+    correlation = covariance / variance.view(-1, 1, 1)
+    # The lags after the middle in reading order; those before it hold the same numbers.
+    later = slice((2 * REACH + 1) ** 2 // 2 + 1, None)
+    rho, number = correlation.flatten(1)[:, later], pairs.flatten(1)[:, later]
+    statistic = (number * rho.square()).sum()
+    freedom = torch.tensor(float(rho.numel()), dtype=torch.float64)
+    mean = correlation.mean(0)
+    return Whiteness(
+        correlation=mean,
+        largest=float(mean.flatten()[later].abs().max()),
+        deviation=math.sqrt(float(variance.mean())),
+        p_value=float(torch.special.gammaincc(freedom / 2, statistic / 2)),
+    )
+
+
+def _correlate(x: Tensor) -> Tensor:
+    """sum_p x(p) x(p + lag) for lags up to REACH: (C, H, W) to (C, 2 REACH + 1, 2 REACH + 1)."""
+    height, width = (n + REACH for n in x.shape[1:])  # zeros keep the ends apart
+    power = torch.fft.rfft2(x, s=(height, width)).abs().square()
+    full: Tensor = torch.fft.irfft2(power, s=(height, width)).roll((REACH, REACH), (1, 2))
+    return full[:, : 2 * REACH + 1, : 2 * REACH + 1]

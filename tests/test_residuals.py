@@ -1,0 +1,98 @@
+"""Whiteness of what was removed, and the page that shows it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Quadratic, random_image
+from locreg.errors import LocregError
+from locreg.kernels import gaussian_kernel
+from locreg.operators import blur_circular
+from locreg.report import whiteness_sentence
+from locreg.residuals import REACH, Whiteness, whiteness
+from locreg.restoration import restore
+from locreg.tasks import inpaint
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_p_values_of_white_noise_are_uniform():
+    values = np.array([whiteness(noise(3, 40, 50, seed=k)).p_value for k in range(200)])
+    # Kolmogorov and Smirnov's distance stays below 1.63 / sqrt(n) in 99 of 100 cases.
+    ranks = (np.arange(200) + 0.5) / 200
+    assert np.abs(np.sort(values) - ranks).max() < 1.63 / math.sqrt(200)
+
+
+def test_correlation_is_that_of_the_filter():
+    """Noise through (1, 1) along the rows: neighbours in a row have correlation 1/2."""
+    x = noise(1, 300, 301)
+    found = whiteness(x[..., 1:] + x[..., :-1])
+    assert found.correlation[REACH, REACH + 1] == pytest.approx(0.5, abs=0.01)
+    assert found.correlation[REACH, REACH - 1] == found.correlation[REACH, REACH + 1]
+    assert found.correlation[REACH + 1, REACH] == pytest.approx(0, abs=0.02)
+    assert found.largest == pytest.approx(0.5, abs=0.01)
+    assert found.p_value < 1e-12
+    assert found.deviation == pytest.approx(math.sqrt(2), rel=0.02)
+
+
+@given(seed=st.integers(0, 50), share=st.floats(0.3, 1))
+def test_pixels_that_were_not_observed_take_no_part(seed, share):
+    x = noise(1, 60, 60, seed=seed)
+    known = torch.rand(60, 60, generator=torch.Generator().manual_seed(seed)) < share
+    found = whiteness(torch.where(known, x, torch.nan))
+    assert found.correlation[REACH, REACH] == pytest.approx(1)
+    assert found.deviation == pytest.approx(x[:, known].std(correction=0).item())
+    assert found.p_value > 1e-6
+
+
+def test_the_definition_by_loops():
+    x = noise(2, 14, 15)
+    centred = x - x.mean((1, 2), keepdim=True)
+    found = whiteness(x).correlation
+    for down, right in ((0, 1), (3, -2), (5, 5)):
+        expected = []
+        for channel in centred:
+            pairs = [
+                channel[i, j] * channel[i + down, j + right]
+                for i in range(14)
+                for j in range(15)
+                if 0 <= i + down < 14 and 0 <= j + right < 15
+            ]
+            expected.append(sum(pairs) / len(pairs) / channel.square().mean())
+        assert found[REACH + down, REACH + right] == pytest.approx(sum(expected).item() / 2)
+
+
+def test_residuals_that_tell_nothing():
+    with pytest.raises(LocregError, match="fewer than 100 pixels"):
+        whiteness(noise(1, 5, 5))
+    with pytest.raises(LocregError, match="nothing was removed"):
+        whiteness(torch.zeros(1, 20, 20))
+
+
+def test_the_residual_is_what_the_operator_leaves():
+    operator = blur_circular(gaussian_kernel(3, 1.0), (1, 12, 12), torch.device("cpu"))
+    y = random_image(1, 1, 12, 12, dtype=torch.float32)
+
+    class Known(Quadratic):
+        in_channels, calibration, noise_conditioned = 1, None, False
+
+    found = restore(y, Known(), operator, lam=0.1)
+    torch.testing.assert_close(found.residual, y - operator.A(found.image))
+    known = torch.eye(12) < 1
+    found = inpaint(y, Known(), known, lam=0.1)
+    assert torch.equal(torch.isfinite(found.residual[0, 0]), known)
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"), [(0.01, "It is white"), (0.05, "nearly white"), (0.4, "not white")]
+)
+def test_the_sentence_says_how_white(largest, words):
+    found = Whiteness(torch.eye(3), largest, 0.1, 0.5)
+    assert words in whiteness_sentence(found)
+    assert f"{100 * largest:.1f}%" in whiteness_sentence(found)
