@@ -3,16 +3,15 @@
     python benchmarks/denoise.py FOLDER --weights alr-rgb --sigma 0.1 --csv results.csv
 
 White Gaussian noise is added in floating point and not clipped, from a seed that depends on the
-file's name and the level alone. Images are restored with the paper's solver at the stored lam and
-measured after clipping to [0, 1]. One line of the CSV is one image; a finished line is not computed
-again, so that an interrupted run resumes; a checksum of the weights keeps other weights apart.
+file's name and the level alone. Images are restored by the solver that the weights were made for,
+at the stored lam, and measured after clipping to [0, 1]. One line of the CSV is one image; a
+finished line is not computed again, so that an interrupted run resumes; a checksum of the weights
+keeps other weights apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import zlib
 from pathlib import Path
 
 import torch
@@ -21,47 +20,17 @@ from tqdm import tqdm
 import locreg
 from locreg.images import list_images, read_samples, to_channels, to_unit_range
 from locreg.validation import add_noise, psnr
+from measurements import Measurements, Row, parameter_checksum, seed_of
 
-COLUMNS = [
-    "weights",
-    "checksum",
-    "folder",
-    "sigma",
-    "given",
-    "image",
-    "used_sigma",
-    "lam",
-    "psnr",
-    "seconds",
-]
+KEY = ["weights", "checksum", "folder", "sigma", "given", "image"]
+VALUES = ["used_sigma", "lam", "psnr", "seconds"]
 
 
-def key(row: dict[str, str]) -> tuple[str, ...]:
-    """What makes two lines the same measurement."""
-    return tuple(row[name] for name in COLUMNS[:6])
-
-
-def finished(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
-    """The measurements that are in the file already."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {key(row): row for row in csv.DictReader(file)}
-
-
-def parameter_checksum(regularizer: locreg.LocalRegularizer) -> int:
-    """Tells critics apart, and the lam that is stored with them."""
-    checksum = zlib.crc32(repr(regularizer.calibration).encode())
-    for parameter in regularizer.critic.parameters():
-        checksum = zlib.crc32(parameter.numpy().tobytes(), checksum)
-    return checksum
-
-
-def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, given: str) -> dict:
+def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, given: str) -> Row:
     """Degrade, restore and compare one image."""
     pixels = to_unit_range(to_channels(read_samples(path), regularizer.in_channels))
     clean = torch.from_numpy(pixels)[None]
-    noisy = add_noise(clean, sigma, zlib.crc32(f"{path.name} {sigma:g}".encode()))
+    noisy = add_noise(clean, sigma, seed_of(path.name, sigma))
     found = locreg.restore(noisy, regularizer, sigma="auto" if given == "auto" else sigma)
     return {
         "used_sigma": f"{found.sigma:.5f}",
@@ -82,36 +51,27 @@ def main() -> None:
     options = parser.parse_args()
 
     regularizer = locreg.load(options.weights)
-    checksum = f"{parameter_checksum(regularizer):08x}"
-    files = list_images(options.folder)
+    known = Measurements(options.csv, KEY, VALUES)
     for sigma in options.sigma:
-        known = finished(options.csv)
-        values = []
+        rows = []
+        files = list_images(options.folder)
         for path in tqdm(files, desc=f"{options.weights} {sigma:g} {options.given}"):
             row = {
                 "weights": options.weights,
-                "checksum": checksum,
+                "checksum": parameter_checksum(regularizer),
                 "folder": options.folder.name,
                 "sigma": f"{sigma:g}",
                 "given": options.given,
                 "image": path.name,
             }
-            if key(row) not in known:
-                row |= measure(path, regularizer, sigma, options.given)
-                new = not options.csv.exists()
-                with options.csv.open("a", newline="") as file:
-                    writer = csv.DictWriter(file, COLUMNS)
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(row)
-            else:
-                row = known[key(row)]
-            values.append((float(row["psnr"]), float(row["seconds"])))
-        mean = sum(value for value, _ in values) / len(values)
-        seconds = sum(second for _, second in values) / len(values)
+            found = known.find(row)
+            if found is None:
+                found = known.add(row | measure(path, regularizer, sigma, options.given))
+            rows.append(found)
+        quality, seconds = (sum(float(r[k]) for r in rows) / len(rows) for k in VALUES[2:])
         print(
             f"{options.weights} on {options.folder.name}, sigma {sigma:g} ({options.given}): "
-            f"{mean:.2f} dB, mean of {len(values)} images, {seconds:.1f} s each",
+            f"{quality:.2f} dB, mean of {len(rows)} images, {seconds:.1f} s each",
             flush=True,
         )
 

@@ -1,0 +1,53 @@
+"""A CSV file of measurements, one line each: a finished line is not computed again."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from pathlib import Path
+
+import locreg
+
+Row = dict[str, str]
+
+
+class Measurements:
+    """The lines of a file, found by the columns that make two of them the same measurement."""
+
+    def __init__(self, path: Path, key: list[str], values: list[str]) -> None:
+        self.path, self.key, self.columns = path, key, key + values
+        self.rows: dict[tuple[str, ...], Row] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = {self._key(row): row for row in csv.DictReader(file)}
+
+    def find(self, row: Row) -> Row | None:
+        """The line of this key, if it is there."""
+        return self.rows.get(self._key(row))
+
+    def add(self, row: Row) -> Row:
+        """Write a line."""
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        self.rows[self._key(row)] = row
+        return row
+
+    def _key(self, row: Row) -> tuple[str, ...]:
+        return tuple(row[name] for name in self.key)
+
+
+def parameter_checksum(regularizer: locreg.LocalRegularizer) -> str:
+    """Tells weights apart, and the lam that is stored with them."""
+    checksum = zlib.crc32(repr(regularizer.calibration).encode())
+    for parameter in regularizer.critic.parameters():
+        checksum = zlib.crc32(parameter.numpy().tobytes(), checksum)
+    return f"{checksum:08x}"
+
+
+def seed_of(name: str, *settings: object) -> int:
+    """A seed that depends on the file's name and the settings alone: all methods see one noise."""
+    return zlib.crc32(" ".join([name, *(f"{s:g}" for s in settings)]).encode())
