@@ -162,6 +162,19 @@ def test_the_transpose_of_a_kernel_is_needed_not_the_kernel():
         check_operator(Custom(blur.A, blur.A), x, x)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_small_pixel_lies_in_the_middle_of_its_block(factor):
+    """A ramp shows where: pixel k of the small one has the mean position of its block."""
+    length = 12 * factor
+    ramp = torch.arange(length, dtype=torch.float32).expand(1, 1, length, length)
+    small = downsampling(factor, (1, length, length), CPU).A(ramp)
+    expected = factor * torch.arange(12) + (factor - 1) / 2
+    inside = slice(3, -3)
+    torch.testing.assert_close(small[0, 0, 5, inside], expected[inside], rtol=0, atol=5e-3)
+    across = downsampling(factor, (1, length, length), CPU).A(ramp.mT.contiguous())
+    torch.testing.assert_close(across[0, 0, inside, 5], expected[inside], rtol=0, atol=5e-3)
+
+
 def test_masks_that_cannot_be_meant():
     with pytest.raises(LocregError, match=r"9x8 pixels and the image 16x16"):
         inpainting(torch.ones(8, 9), SHAPE, CPU)

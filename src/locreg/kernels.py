@@ -25,6 +25,19 @@ def uniform_kernel(size: int) -> NDArray[np.float32]:
     return np.full((size, size), 1 / size**2, dtype=np.float32)
 
 
+def antialiasing_kernel(factor: int) -> NDArray[np.float32]:
+    """A Gaussian of standard deviation factor / 2 around the centre of a block of factor pixels.
+
+    Convolved with an image, the value at every factor-th pixel is that of the block that begins
+    there: a small image and its enlargement then show the same scene at the same place. The centre
+    lies (factor - 1) / 2 pixels off the kernel's middle.
+    """
+    offsets = np.arange(-2 * factor, 2 * factor + 1) + (factor - 1) / 2
+    line = np.exp(-0.5 * (offsets / (factor / 2)) ** 2)
+    kernel: NDArray[np.float32] = (np.outer(line, line) / line.sum() ** 2).astype(np.float32)
+    return kernel
+
+
 def read_kernel(text: str, *, normalize: bool = False) -> NDArray[np.float32]:
     """A kernel (h, w) from ``gaussian:7:3``, ``uniform:9``, a .npy file or a grey image file.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locreg.errors import LocregError
-from locreg.kernels import check_kernel
+from locreg.kernels import antialiasing_kernel, check_kernel
 from locreg.objective import LinearOperator
 
 if TYPE_CHECKING:
@@ -72,10 +72,16 @@ def inpainting(mask: Tensor, shape: tuple[int, int, int], device: torch.device) 
 
 
 def downsampling(factor: int, shape: tuple[int, int, int], device: torch.device) -> Downsampling:
-    """Gaussian antialiasing, then every ``factor``-th pixel of an image (C, H, W)."""
+    """Gaussian antialiasing, then every ``factor``-th pixel of an image (C, H, W).
+
+    A pixel of the small image lies in the middle of the block that it stands for.
+    """
     from deepinv.physics import Downsampling
 
-    return Downsampling(img_size=shape, filter="gaussian", factor=factor, device=device)
+    weights = torch.from_numpy(antialiasing_kernel(factor))[None, None].to(device)
+    return Downsampling(
+        img_size=shape, filter=weights, factor=factor, padding="replicate", device=device
+    )
 
 
 def check_operator(operator: LinearOperator, x: Tensor, y: Tensor) -> None:
