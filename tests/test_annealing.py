@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Scaled:
-    """R(x; s) = s |x|^2 / 2, for which E_s does not depend on s: |Ax-y|^2 + c sigma^2 |x|^2."""
+    """R(x; s) = s |x|^2 / 2, for which lam_s R does not depend on s: it is lam sigma |x|^2 / 2."""
 
     level: float = 0.0
 
@@ -61,12 +61,12 @@ def conditioned(seed=0):
 
 @pytest.mark.parametrize(("operator", "gain"), [(None, 1), (Twice(), 2)])
 def test_annealing_ends_at_the_minimiser_that_all_levels_share(operator, gain):
-    """1/2 |g x - y|^2 + c sigma^2/2 |x|^2 has the minimiser g y / (g^2 + c sigma^2)."""
+    """1/2 |g x - y|^2 + lam sigma/2 |x|^2 has the minimiser g y / (g^2 + lam sigma)."""
     y = random_image(2, 1, 6, 7)
     found = annealed_proximal_gradient(
-        y, Scaled(), operator, torch.zeros_like(y), 0.5, 2.0, AnnealingOptions(steps=40)
+        y, Scaled(), operator, torch.zeros_like(y), 0.5, 1.0, AnnealingOptions(steps=40)
     )
-    torch.testing.assert_close(found.image, gain * y / (gain**2 + 2 * 0.25), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.image, gain * y / (gain**2 + 0.5), rtol=1e-3, atol=1e-3)
     energies = torch.stack([iterate.energy for iterate in found.history])
     assert (energies.diff(dim=0) <= 1e-6).all()
     assert (found.steps, found.gradients, found.status) == (40, 41, Status.MAXIMUM_STEPS)
@@ -146,6 +146,16 @@ def test_the_noise_level_is_needed_even_where_lam_is_given():
     kernel = gaussian_kernel(3, 1.0)
     found = deblur(y, conditioned(), kernel, lam=0.1, solver=AnnealingOptions(steps=1))
     assert found.sigma > 0.1
+
+
+def test_lam_of_other_operators_follows_from_sigma_and_must_be_positive():
+    operator = blur_circular(gaussian_kernel(3, 1.0), (1, 12, 12), CPU)
+    y = random_image(1, 1, 12, 12, dtype=torch.float32)
+    assert restore(y, conditioned(), operator, sigma=0.1).lam == pytest.approx(0.05)
+    assert restore(y, conditioned(), operator, sigma=0.0).lam == pytest.approx(0.001)
+    assert restore(y, conditioned(), operator, sigma=0.1, lam=0.02).lam == 0.02
+    with pytest.raises(UsageError, match="lam must be positive"):
+        restore(y, conditioned(), operator, sigma=0.1, lam=0.0)
 
 
 @pytest.mark.parametrize("solver", [GradientStepOptions(), AnnealingOptions()])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from locreg.objective import LinearOperator, Objective, Regularizer
-from locreg.options import AnnealingOptions
+from locreg.options import AnnealingOptions, check_positive
 from locreg.solvers import Iterate, OnStep, Solution, Status, record
 
-_LEAST_SIGMA = 0.002  # about the step between two values of an 8-bit image
+LEAST_SIGMA = 0.002  # about the step between two values of an 8-bit image
 
 
 class ConditionedRegularizer(Protocol):
@@ -29,40 +29,45 @@ def annealed_proximal_gradient(
     operator: LinearOperator | None,
     start: Tensor,
     sigma: float,
-    strength: float,
+    lam: float,
     options: AnnealingOptions = AnnealingOptions(),
     *,
     on_step: OnStep | None = None,
 ) -> Solution:
     """Proximal gradient steps on energies of decreasing noise level s = s_1 > s_2 > ... > s_N.
 
-        E_s(x) = 1/2 |Ax - y|^2 + lam_s R(x; s),   lam_s = strength sigma^2 / s
+        E_s(x) = 1/2 |Ax - y|^2 + lam_s R(x; s),   lam_s = lam sigma / s
         x = prox_{tau D}(x - tau lam_s grad R(x; s)),   tau = s / lam_s
 
     with D the data term: the gradient step is a denoising step of level s, as it was trained. The
-    levels decrease geometrically from ``options.first_level`` to ``options.last_level``. Half-
-    quadratic splitting in the schedule of Zhang et al., *Plug-and-play image restoration with deep
-    denoiser prior*, 2021, with an explicit energy. The history holds E_s of the level at hand.
+    levels decrease geometrically from ``options.first_level`` to the observation's own, where lam_s
+    is lam. Half-quadratic splitting in the schedule of Zhang et al., *Plug-and-play image
+    restoration with deep denoiser prior*, 2021, with an explicit energy. The history holds E_s of
+    the level at hand.
 
     Args:
         y: the observation.
         regularizer: R.
         operator: A; None is the identity.
         start: the first x.
-        sigma: noise level of y; where it is smaller than a 500th, a 500th is taken.
-        strength: how strongly to regularize; 1 is what a Gaussian prior of the steps would need.
+        sigma: noise level of y; where it is smaller than `LEAST_SIGMA`, that is taken.
+        lam: weight of R at the observation's level.
+
+    Raises:
+        UsageError: when lam is not positive.
     """
-    sigma = max(sigma, _LEAST_SIGMA)
+    check_positive("lam", lam)
+    sigma = max(sigma, LEAST_SIGMA)
     last = max(options.last_level, sigma * options.last_share)
     levels = np.geomspace(max(options.first_level, last), last, options.steps).tolist()
     x, history = start, list[Iterate]()
     for level in levels:
-        lam = strength * sigma**2 / level
-        objective = Objective(y, regularizer.at(level), lam, operator)
+        weight = lam * sigma / level
+        objective = Objective(y, regularizer.at(level), weight, operator)
         at_x = objective.evaluate(x)
         if not torch.isfinite(at_x.energy).all():
             return Solution(x, Status.FAILED, tuple(history), len(history) + 1)
-        tau = level / lam
+        tau = level / weight
         record(history, at_x, tau, on_step)
         step = torch.full((len(x), 1, 1, 1), tau, dtype=x.dtype, device=x.device)
         x = objective.prox(x - level * at_x.regularizer_gradient, step)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from locreg.annealing import annealed_proximal_gradient
+from locreg.annealing import LEAST_SIGMA, annealed_proximal_gradient
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.lam_choice import ChosenLam, lam_by_discrepancy, lam_by_score
@@ -37,6 +37,10 @@ from locreg.solvers import (
     gradient_step,
     proximal_gradient,
 )
+
+# Of 0.2, 0.5 and 1, the best on average over deblurring, inpainting and upscaling, on photographs
+# held out of the training.
+_SHARE_OF_OTHER_OPERATORS = 0.5
 
 Lam = float | Literal["discrepancy", "score"] | None
 
@@ -142,9 +146,8 @@ def restore(
     def solve_with(weight: float) -> Solution:
         if isinstance(solver, AnnealingOptions):
             assert level is not None  # checked above
-            strength = weight / level if level > 0 else 1.0
             return annealed_proximal_gradient(
-                y, regularizer, operator, first, level, strength, solver, on_step=on_step
+                y, regularizer, operator, first, level, weight, solver, on_step=on_step
             )
         fixed = regularizer
         if regularizer.noise_conditioned:
@@ -152,7 +155,7 @@ def restore(
             fixed = regularizer.at(level)
         return solve(Objective(y, fixed, weight, operator), first, solver, on_step=on_step)
 
-    chosen = _choose_lam(lam, solve_with, y, regularizer, level)
+    chosen = _choose_lam(lam, solve_with, y, regularizer, level, denoising=operator is None)
     image = chosen.solution.image
     residual = y - (image if operator is None else operator.A(image))
     return Restoration(
@@ -171,11 +174,13 @@ def _choose_lam(
     y: Tensor,
     regularizer: LocalRegularizer,
     sigma: float | None,
+    *,
+    denoising: bool,
 ) -> ChosenLam:
     """The lam that is given, calibrated for sigma, or found by one of the principles."""
     if isinstance(lam, float | int):
         return ChosenLam(lam, solve_with(lam))
-    calibrated = calibrated_lam(regularizer, sigma)
+    calibrated = calibrated_lam(regularizer, sigma, denoising=denoising)
     if lam == "discrepancy":
         if sigma is None:
             raise UsageError("The discrepancy principle needs the noise level: give sigma.")
@@ -217,18 +222,21 @@ def solve(
             return gradient_step(objective, start, on_step=on_step)
 
 
-def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
-    """The weight of R that the calibration in the weights gives for a noise level.
+def calibrated_lam(
+    regularizer: LocalRegularizer, sigma: float | None, *, denoising: bool = True
+) -> float:
+    """The weight of R for a noise level.
 
-    A noise-conditioned energy is trained for lam = sigma.
+    A critic's weights hold a calibration. A noise-conditioned energy is trained to denoise with
+    lam = sigma; through any other operator a share of it restores best.
 
     Raises:
-        LocregError: when the weights are not calibrated.
-        UsageError: when the calibration depends on sigma and sigma is None.
+        LocregError: when a critic's weights are not calibrated.
+        UsageError: when lam depends on sigma and sigma is None.
     """
     calibration = regularizer.calibration
     if regularizer.noise_conditioned and sigma is not None:
-        return sigma
+        return sigma if denoising else _SHARE_OF_OTHER_OPERATORS * max(sigma, LEAST_SIGMA)
     if calibration is None:
         raise LocregError("These weights hold no calibration: give lam.")
     if not calibration.depends_on_sigma:
