@@ -2,7 +2,8 @@ r"""
 Text drawn over a photograph
 ============================
 
-Inpainting: the pixels under the text are unknown, all others are known. The restored image minimises
+Inpainting: the pixels under the text are unknown, all others are known. The restored image
+minimises
 
 .. math::
 
