@@ -1,5 +1,7 @@
 """The noise-conditioned critic and the denoising criterion."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -132,6 +134,21 @@ def test_one_step_denoises_after_a_short_training(folder, tmp_path):
     untrained = PatchCritic(weights.critic.layers, in_channels=3, noise_conditioned=True)
     validate = DenoiserValidation(images, seed=9, sigmas=(0.1, 0.2))
     assert validate(weights.critic)[0] > validate(untrained)[0] + 2
+
+
+def test_a_training_can_begin_with_earlier_weights(folder, tmp_path):
+    first = tmp_path / "first.safetensors"
+    earlier = train_denoiser_from_folder(first, recipe(folder), progress=False)
+    again = recipe(folder, iterations=1, learning_rate=1e-9, last_learning_rate=1e-9)
+    later = train_denoiser_from_folder(
+        tmp_path / "later.safetensors", replace(again, initial=first), progress=False
+    )
+    for before, after in zip(earlier.critic.parameters(), later.critic.parameters(), strict=True):
+        torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
+    assert later.training["initial"]["iterations_done"] == 12
+    wider = replace(again, initial=first, critic=CriticOptions(widths=(9,) * 6, activation="silu"))
+    with pytest.raises(LocregError, match="holds another architecture"):
+        train_denoiser_from_folder(tmp_path / "wider.safetensors", wider, progress=False)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch):

@@ -160,6 +160,8 @@ class TrainDenoiser:
     """Folder of clean images."""
     noise: str = "0:0.5"
     """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale."""
+    initial: Path | None = None
+    """Weight file of such an energy to begin with, in place of random weights."""
     output: Output
     """Weight file to write (.safetensors)."""
     resume: bool = False
@@ -177,6 +179,7 @@ class TrainDenoiser:
         recipe = DenoiserRecipe(
             clean=self.clean,
             noise=NoiseRange.parse(self.noise),
+            initial=self.initial,
             critic=self.critic,
             data=self.data,
             training=self.training,

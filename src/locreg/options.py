@@ -423,9 +423,12 @@ class DenoiserRecipe:
     Attributes:
         clean: folder of clean images, searched with all its subfolders.
         noise: the noise levels to serve.
+        initial: weight file of a denoising energy to begin with, of the same layers; by default
+            random weights.
     """
 
     clean: Path
+    initial: Path | None = None
     noise: NoiseRange = NoiseRange(low=0.0, high=0.5)
     critic: CriticOptions = DENOISER_CRITIC
     data: SplitOptions = SplitOptions()

@@ -25,7 +25,7 @@ from locreg.validation import (
     load_crops,
 )
 from locreg.version import __version__
-from locreg.weights import Calibration, Weights, save_weights
+from locreg.weights import Calibration, Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
 
 
@@ -112,6 +112,8 @@ def train_denoiser_from_folder(
     """
     _check_output(output, resume)
     network = _network(recipe.critic, recipe.data.seed, device, noise_conditioned=True)
+    if recipe.initial is not None:
+        _load_initial(network, recipe.initial)
     held_out, seed = recipe.data.held_out, recipe.data.seed
     clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
     channels, options = recipe.critic.channels, recipe.training
@@ -130,6 +132,7 @@ def train_denoiser_from_folder(
         "clean": f"{recipe.clean.resolve().name}, {len(clean)} images",
         "noise": str(recipe.noise),
         "data": asdict(recipe.data),
+        "initial": None if recipe.initial is None else load_weights(recipe.initial).training,
     }
     trained = train_critic(
         DenoisingCriterion(pool, recipe.noise, options.batch, seed, options.precision),
@@ -279,6 +282,15 @@ def _network(
         noise_conditioned=noise_conditioned,
         generator=torch.Generator().manual_seed(seed),
     ).to(device)
+
+
+def _load_initial(network: PatchCritic, path: Path) -> None:
+    initial = load_weights(path).critic
+    if initial.describe() != network.describe():
+        raise LocregError(
+            f"{path} holds another architecture: give the same channels, widths and activation."
+        )
+    network.load_state_dict(initial.state_dict())
 
 
 def _record(options: LoopOptions, trained: TrainedCritic, command: str | None) -> dict[str, Any]:
