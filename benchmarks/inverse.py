@@ -32,6 +32,7 @@ from locreg.images import list_images, read_samples, to_channels, to_unit_range
 from locreg.kernels import gaussian_kernel
 from locreg.objective import LinearOperator
 from locreg.operators import blur_circular, downsampling, inpainting
+from locreg.restoration import Lam
 from locreg.validation import best_lam, psnr
 from measurements import Measurements, Row, parameter_checksum, seed_of
 
@@ -57,7 +58,7 @@ class Problem:
     operator: LinearOperator
     y: Tensor
     start: Tensor
-    restore: Callable[[locreg.LocalRegularizer], locreg.Restoration]
+    restore: Callable[[locreg.LocalRegularizer, Lam], locreg.Restoration]
     kernel: NDArray[np.float32] | None = None
 
 
@@ -73,8 +74,8 @@ def deblurring(test: Photograph, kernel: NDArray[np.float32], sigma: float) -> P
     operator = blur_circular(kernel, test.clean.shape[1:], CPU)
     y = observe(test, operator, sigma)
 
-    def restore(regularizer: locreg.LocalRegularizer) -> locreg.Restoration:
-        return tasks.deblur(y, regularizer, kernel, border="circular", sigma=sigma)
+    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
+        return tasks.deblur(y, regularizer, kernel, border="circular", sigma=sigma, lam=lam)
 
     return Problem(test.clean, operator, y, y, restore, kernel)
 
@@ -97,8 +98,8 @@ def inpaint(test: Photograph, sigma: float) -> Problem:
     operator = inpainting(known, test.clean.shape[1:], CPU)
     y = observe(test, operator, sigma) * known
 
-    def restore(regularizer: locreg.LocalRegularizer) -> locreg.Restoration:
-        return tasks.inpaint(y, regularizer, known, sigma=sigma)
+    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
+        return tasks.inpaint(y, regularizer, known, sigma=sigma, lam=lam)
 
     return Problem(test.clean, operator, y, tasks.fill(y, known), restore)
 
@@ -109,8 +110,8 @@ def upscale(test: Photograph, sigma: float) -> Problem:
     y = observe(test, operator, sigma)
     start = F.interpolate(y, size=test.clean.shape[-2:], mode="bicubic", align_corners=False)
 
-    def restore(regularizer: locreg.LocalRegularizer) -> locreg.Restoration:
-        return tasks.upscale(y, regularizer, 2, sigma=sigma)
+    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
+        return tasks.upscale(y, regularizer, 2, sigma=sigma, lam=lam)
 
     return Problem(test.clean, operator, y, start, restore)
 
@@ -123,8 +124,8 @@ def tomography(test: Photograph, sigma: float) -> Problem:
     y = observe(test, operator, sigma)
     start = operator.A_dagger(y)
 
-    def restore(regularizer: locreg.LocalRegularizer) -> locreg.Restoration:
-        return locreg.restore(y, regularizer, operator, sigma=sigma, start=start)
+    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
+        return locreg.restore(y, regularizer, operator, sigma=sigma, lam=lam, start=start)
 
     return Problem(test.clean, operator, y, start, restore)
 
@@ -166,7 +167,7 @@ def run(method: str, problem: Problem, sigma: float) -> tuple[Tensor, float]:
         kernel = problem.kernel
         assert kernel is not None  # main asks only where there is one
         return best(lambda balance: wiener(problem.y, kernel, balance), 30 * sigma**2)
-    found = problem.restore(locreg.load(method))
+    found = problem.restore(locreg.load(method), None)
     return found.image, found.lam
 
 

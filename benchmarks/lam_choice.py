@@ -1,0 +1,108 @@
+"""How good is a lam that is found without a ground truth? A table of docs/results.md.
+
+    python benchmarks/lam_choice.py DATA --weights alr-rgb --csv results.csv
+
+Denoising at 0.1 and the deblurring of `inverse.py` (gaussian, sigma 0.03) on the centres of the
+photographs of kodak24. Beside the lam of the calibration (auto), of the discrepancy principle and
+of the clean score stands the oracle: the lam of highest PSNR for this image. sigma is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+import locreg
+from inverse import Photograph, Problem, gaussian, observe, photographs
+from locreg.restoration import Lam
+from locreg.validation import best_lam, psnr
+from measurements import Measurements, Row, parameter_checksum
+
+KEY = ["task", "weights", "checksum", "rule", "image"]
+VALUES = ["lam", "psnr"]
+RULES: dict[str, Lam] = {"auto": None, "discrepancy": "discrepancy", "score": "score"}
+
+
+class Identity:
+    """The operator of denoising."""
+
+    def A(self, x):
+        """x itself."""
+        return x
+
+    A_adjoint = A
+
+
+def denoising(test: Photograph, sigma: float) -> Problem:
+    """White noise alone."""
+    y = observe(test, Identity(), sigma)
+
+    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
+        return locreg.restore(y, regularizer, sigma=sigma, lam=lam)
+
+    return Problem(test.clean, Identity(), y, y, restore)
+
+
+TASKS = {"denoising": (0.1, denoising), "deblurring": (0.03, gaussian)}
+
+
+def centre(test: Photograph, size: int) -> Photograph:
+    """The middle of a photograph, size x size pixels."""
+    top, left = ((n - size) // 2 for n in test.clean.shape[-2:])
+    crop = test.clean[..., top : top + size, left : left + size].contiguous()
+    return Photograph(crop, test.path, test.index)
+
+
+def measure(rule: str, problem: Problem, regularizer: locreg.LocalRegularizer) -> Row:
+    """lam by one rule, and the PSNR of what it restores."""
+
+    def quality(lam: float) -> float:
+        return psnr(problem.restore(regularizer, lam).image, problem.clean).item()
+
+    if rule == "oracle":
+        lam, found = best_lam(quality, problem.restore(regularizer, None).lam)
+    else:
+        restored = problem.restore(regularizer, RULES[rule])
+        lam, found = restored.lam, psnr(restored.image, problem.clean).item()
+    return {"lam": f"{lam:.4g}", "psnr": f"{found:.4f}"}
+
+
+def main() -> None:
+    """Measure what is not in the file yet, then print means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--rules", nargs="+", default=[*RULES, "oracle"])
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--csv", type=Path, required=True)
+    options = parser.parse_args()
+
+    regularizer = locreg.load(options.weights)
+    known = Measurements(options.csv, KEY, VALUES)
+    tests = photographs(options.data, "kodak24", regularizer.in_channels)
+    for task, (sigma, degrade) in TASKS.items():
+        means = {}
+        for rule in options.rules:
+            rows = []
+            for test in tqdm(tests, f"{task} {rule}"):
+                row = {
+                    "task": task,
+                    "weights": options.weights,
+                    "checksum": parameter_checksum(regularizer),
+                    "rule": rule,
+                    "image": test.path.name,
+                }
+                found = known.find(row)
+                if found is None:
+                    problem = degrade(centre(test, options.size), sigma)
+                    found = known.add(row | measure(rule, problem, regularizer))
+                rows.append(float(found["psnr"]))
+            means[rule] = sum(rows) / len(rows)
+        for rule, mean in means.items():
+            print(f"{task}, {options.weights}, {rule}: {mean:.2f} dB, {len(tests)} images")
+
+
+if __name__ == "__main__":
+    main()
