@@ -1,10 +1,11 @@
-"""How good is a lam that is found without a ground truth? A table of docs/results.md.
+"""How good is a lam that is found without a ground truth?
 
     python benchmarks/lam_choice.py DATA --weights alr-rgb --csv results.csv
 
 Denoising at 0.1 and the deblurring of `inverse.py` (gaussian, sigma 0.03) on the centres of the
-photographs of kodak24. Beside the lam of the calibration (auto), of the discrepancy principle and
-of the clean score stands the oracle: the lam of highest PSNR for this image. sigma is given.
+photographs of kodak24. Beside the lam of the calibration (auto), of Stein's estimate, of the
+discrepancy principle and of the clean score stands the oracle: the lam of highest PSNR for this
+image. sigma is given.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ from locreg.restoration import Lam
 from locreg.validation import best_lam, psnr
 from measurements import Measurements, Row, parameter_checksum
 
-KEY = ["task", "weights", "checksum", "rule", "image"]
+KEY = ["task", "sigma", "size", "weights", "checksum", "rule", "image"]
 VALUES = ["lam", "psnr"]
-RULES: dict[str, Lam] = {"auto": None, "discrepancy": "discrepancy", "score": "score"}
+RULES: dict[str, Lam] = {
+    "auto": None,
+    "sure": "sure",
+    "discrepancy": "discrepancy",
+    "score": "score",
+}
 
 
 class Identity:
@@ -74,7 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", required=True)
-    parser.add_argument("--rules", nargs="+", default=[*RULES, "oracle"])
+    parser.add_argument(
+        "--rules", nargs="+", choices=[*RULES, "oracle"], default=[*RULES, "oracle"]
+    )
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--csv", type=Path, required=True)
     options = parser.parse_args()
@@ -89,6 +97,8 @@ def main() -> None:
             for test in tqdm(tests, f"{task} {rule}"):
                 row = {
                     "task": task,
+                    "sigma": f"{sigma:g}",
+                    "size": str(options.size),
                     "weights": options.weights,
                     "checksum": parameter_checksum(regularizer),
                     "rule": rule,

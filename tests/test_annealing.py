@@ -13,12 +13,7 @@ from locreg.errors import UsageError
 from locreg.kernels import gaussian_kernel
 from locreg.objective import Objective
 from locreg.operators import blur_circular, blur_unknown_border, inpainting
-from locreg.options import (
-    AdamOptions,
-    AnnealingOptions,
-    GradientStepOptions,
-    LBFGSOptions,
-)
+from locreg.options import AdamOptions, AnnealingOptions, GradientStepOptions, LBFGSOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.restoration import default_solver, restore
 from locreg.solvers import Status
@@ -84,6 +79,9 @@ def test_the_levels_fall_from_the_first_to_the_observations():
     options = AnnealingOptions(steps=5, first_level=0.4, last_share=0.5, last_level=0.01)
     annealed_proximal_gradient(y, Spy(), None, y, 0.1, 1.0, options)
     np.testing.assert_allclose(seen, np.geomspace(0.4, 0.05, 5))
+    seen.clear()
+    annealed_proximal_gradient(y, Spy(), None, y, 0.1, 1.0, AnnealingOptions(steps=1))
+    assert seen == [0.1]  # a single step is one of the observation's own level
 
 
 def test_the_proximal_step_is_the_same_by_conjugate_gradients():
@@ -102,6 +100,19 @@ def test_the_proximal_step_is_the_same_by_conjugate_gradients():
 def test_an_energy_that_is_not_finite_is_said():
     y = torch.full((1, 1, 4, 4), 1e300, dtype=torch.float64)
     found = annealed_proximal_gradient(y, Scaled(), None, y, 0.1, 1.0)
+    assert found.status is Status.FAILED
+    assert found.steps == 1
+
+    class Breaking(Scaled):
+        def at(self, sigma):
+            return Breaking(sigma)
+
+        def value_and_grad(self, x):
+            value, gradient = super().value_and_grad(x)
+            return value, gradient * torch.nan
+
+    y = random_image(1, 1, 4, 4)
+    found = annealed_proximal_gradient(y, Breaking(0.1), None, y, 0.1, 1.0)
     assert found.status is Status.FAILED
 
 
@@ -132,6 +143,13 @@ def test_other_operators_are_annealed(make):
     assert found.solution.history[-1].data_term < found.solution.history[0].data_term
 
 
+def test_annealing_denoises_where_there_is_no_noise():
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)
+    found = restore(y, conditioned(), sigma=0.0, solver=AnnealingOptions(steps=2))
+    assert found.sigma == 0
+    assert torch.isfinite(found.image).all()
+
+
 def test_any_minimiser_works_at_the_observations_level():
     y = random_image(1, 1, 9, 9, dtype=torch.float32)
     found = restore(y, conditioned(), sigma=0.1, solver=LBFGSOptions(steps=30))
@@ -151,8 +169,8 @@ def test_the_noise_level_is_needed_even_where_lam_is_given():
 def test_lam_of_other_operators_follows_from_sigma_and_must_be_positive():
     operator = blur_circular(gaussian_kernel(3, 1.0), (1, 12, 12), CPU)
     y = random_image(1, 1, 12, 12, dtype=torch.float32)
-    assert restore(y, conditioned(), operator, sigma=0.1).lam == pytest.approx(0.05)
-    assert restore(y, conditioned(), operator, sigma=0.0).lam == pytest.approx(0.001)
+    assert restore(y, conditioned(), operator, sigma=0.1).lam == pytest.approx(0.04)
+    assert restore(y, conditioned(), operator, sigma=0.0).lam == pytest.approx(0.0008)
     assert restore(y, conditioned(), operator, sigma=0.1, lam=0.02).lam == 0.02
     with pytest.raises(UsageError, match="lam must be positive"):
         restore(y, conditioned(), operator, sigma=0.1, lam=0.0)

@@ -92,10 +92,35 @@ def test_a_report_is_one_page_with_four_pictures(files, capsys, monkeypatch, tas
         "--sigma", "0.02", "--steps", "5", "--report", "reports",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    page = (files / "reports" / "inner" / "in.png.html").read_text()
+    path = files / "reports" / "inner" / "in.png.html"
+    page = path.read_text()
     assert page.count("data:image/png;base64,") == 4
     for words in (f"<p>{task}, ", "noise level 0.0200", "90% of clean images", "correlated by"):
         assert words in page
+
+
+def test_a_page_is_made_for_an_image_that_is_done_already(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    (files / "photos").mkdir()
+    (files / "in.png").rename(files / "photos" / "in.png")
+    command = ("denoise", "photos", "-o", "out", "--sigma", "0", "--lam", "0", "--steps", "1")
+    assert run(capsys, monkeypatch, *command)[0] == 0
+    status, _, err = run(capsys, monkeypatch, *command, "--report", "reports")
+    assert (status, err) == (0, "")
+    assert "Too little to be looked at" in (files / "reports" / "in.png.html").read_text()
+    status, _, err = run(capsys, monkeypatch, *command, "--report", "reports")
+    assert "1 of 1 images are done already" in err
+
+
+def test_a_report_on_a_line_of_pixels(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    pixels = np.random.default_rng(0).random((3, 1, 300), dtype=np.float32)
+    write_image(files / "line.png", pixels)
+    status, _, err = run(
+        capsys, monkeypatch, "denoise", "line.png", "-o", "out.png", "--sigma", "0.1",
+        "--steps", "5", "--report", "reports",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
 
 
 def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, monkeypatch):

@@ -11,10 +11,11 @@ from conftest import random_image
 from locreg.critic import Layer, PatchCritic
 from locreg.engine import pad
 from locreg.errors import LocregError
-from locreg.options import CriticOptions, DenoiserRecipe, DenoisingOptions, NoiseRange, SplitOptions
+from locreg.options import NoiseRange
 from locreg.recipes import checkpoint_path, log_path, train_denoiser_from_folder
 from locreg.regularizer import LocalRegularizer
 from locreg.score_matching import denoising_loss, draw_levels
+from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
 from locreg.validation import DenoiserValidation, load_crops
 from locreg.weights import Weights, load_weights, save_weights
 
@@ -84,8 +85,7 @@ def test_the_loss_is_the_error_of_one_gradient_step():
         y = (x + s * n)[None]
         denoised = y - s * LocalRegularizer(critic).grad(y, s)
         expected += s * ((denoised - x) / s).square().mean() / sigma.sum()
-    # The noise is float32 in training; here everything is float64.
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
 def test_bfloat16_changes_the_loss_and_its_gradient_little():
@@ -134,6 +134,16 @@ def test_one_step_denoises_after_a_short_training(folder, tmp_path):
     untrained = PatchCritic(weights.critic.layers, in_channels=3, noise_conditioned=True)
     validate = DenoiserValidation(images, seed=9, sigmas=(0.1, 0.2))
     assert validate(weights.critic)[0] > validate(untrained)[0] + 2
+
+
+def test_only_levels_that_were_trained_decide_which_weights_are_kept(folder, tmp_path):
+    narrow = replace(recipe(folder), noise=NoiseRange(low=0.05, high=0.1))
+    weights = train_denoiser_from_folder(tmp_path / "n.safetensors", narrow, progress=False)
+    names = set(weights.training["validations"][0]) - {"iteration", "quality"}
+    assert names == {"psnr_0.05", "psnr_0.1"}
+    single = replace(recipe(folder), noise=NoiseRange(low=0.3, high=0.3))
+    weights = train_denoiser_from_folder(tmp_path / "s.safetensors", single, progress=False)
+    assert "psnr_0.3" in weights.training["validations"][0]
 
 
 def test_a_training_can_begin_with_earlier_weights(folder, tmp_path):

@@ -13,7 +13,7 @@ from locreg.errors import LocregError
 from locreg.kernels import gaussian_kernel
 from locreg.operators import blur_circular
 from locreg.report import whiteness_sentence
-from locreg.residuals import REACH, Whiteness, whiteness
+from locreg.residuals import REACH, whiteness
 from locreg.restoration import restore
 from locreg.tasks import inpaint
 
@@ -89,10 +89,24 @@ def test_the_residual_is_what_the_operator_leaves():
     assert torch.equal(torch.isfinite(found.residual[0, 0]), known)
 
 
-@pytest.mark.parametrize(
-    ("largest", "words"), [(0.01, "It is white"), (0.05, "nearly white"), (0.4, "not white")]
-)
-def test_the_sentence_says_how_white(largest, words):
-    found = Whiteness(torch.eye(3), largest, 0.1, 0.5)
-    assert words in whiteness_sentence(found)
-    assert f"{100 * largest:.1f}%" in whiteness_sentence(found)
+def test_the_sentence_says_how_white():
+    assert "It is white" in whiteness_sentence(whiteness(noise(1, 16, 16)))
+    large = noise(1, 600, 600)
+    slightly = large + 0.03 * large.roll(1, 2)
+    assert "It is nearly white" in whiteness_sentence(whiteness(slightly))
+    found = whiteness(large + large.roll(1, 2))
+    assert "It is not white: neighbours are correlated by up to 50" in whiteness_sentence(found)
+
+
+def test_lags_that_no_pair_has_take_no_part():
+    """On a checkerboard no two neighbours are observed; of few pixels hardly any lag has pairs."""
+    rows, columns = torch.meshgrid(torch.arange(60), torch.arange(60), indexing="ij")
+    board = (rows + columns) % 2 == 0
+    values = [
+        whiteness(torch.where(board, noise(1, 60, 60, seed=k), torch.nan)).p_value
+        for k in range(100)
+    ]
+    assert 0.3 < np.mean(values) < 0.7
+    few = torch.rand(120, 120, generator=torch.Generator().manual_seed(0)) < 0.01
+    found = whiteness(torch.where(few, noise(1, 120, 120), torch.nan))
+    assert found.largest < 0.7

@@ -16,17 +16,27 @@ if TYPE_CHECKING:
     from locreg.objective import Objective
     from locreg.options import (
         AdamOptions,
-        CriticOptions,
-        DataOptions,
+        AnnealingOptions,
         GradientDescentOptions,
+        GradientStepOptions,
+        LBFGSOptions,
         NoiseRange,
-        Recipe,
-        TrainingOptions,
+        ProximalGradientOptions,
     )
-    from locreg.recipes import train_from_folders
+    from locreg.recipes import train_denoiser_from_folder, train_from_folders
     from locreg.regularizer import LocalRegularizer, load
     from locreg.restoration import Restoration, restore
     from locreg.solvers import Solution, Status, adam, gradient_descent
+    from locreg.tasks import deblur, inpaint, upscale
+    from locreg.training_options import (
+        CriticOptions,
+        DataOptions,
+        DenoiserRecipe,
+        DenoisingOptions,
+        Recipe,
+        SplitOptions,
+        TrainingOptions,
+    )
     from locreg.weights import Weights, load_weights, save_weights
 
 from locreg.version import __version__ as __version__
@@ -38,48 +48,69 @@ _HOMES = {
     "objective": ("Objective",),
     "options": (
         "AdamOptions",
-        "CriticOptions",
-        "DataOptions",
+        "AnnealingOptions",
         "GradientDescentOptions",
+        "GradientStepOptions",
+        "LBFGSOptions",
         "NoiseRange",
-        "Recipe",
-        "TrainingOptions",
+        "ProximalGradientOptions",
     ),
-    "recipes": ("train_from_folders",),
+    "recipes": ("train_denoiser_from_folder", "train_from_folders"),
     "regularizer": ("LocalRegularizer", "load"),
     "restoration": ("Restoration", "restore"),
     "solvers": ("Solution", "Status", "adam", "gradient_descent"),
+    "tasks": ("deblur", "inpaint", "upscale"),
+    "training_options": (
+        "CriticOptions",
+        "DataOptions",
+        "DenoiserRecipe",
+        "DenoisingOptions",
+        "Recipe",
+        "SplitOptions",
+        "TrainingOptions",
+    ),
     "weights": ("Weights", "load_weights", "save_weights"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdamOptions",
+    "AnnealingOptions",
     "CriticOptions",
     "DataOptions",
+    "DenoiserRecipe",
+    "DenoisingOptions",
     "GradientDescentOptions",
+    "GradientStepOptions",
+    "LBFGSOptions",
     "Layer",
     "LocalRegularizer",
     "LocregError",
     "NoiseRange",
     "Objective",
     "PatchCritic",
+    "ProximalGradientOptions",
     "Recipe",
     "Restoration",
     "Solution",
+    "SplitOptions",
     "Status",
     "TrainingOptions",
     "UsageError",
     "Weights",
     "adam",
+    "deblur",
     "estimate_sigma",
     "gradient_descent",
+    "inpaint",
     "load",
     "load_weights",
     "restore",
     "save_weights",
     "standard_layers",
+    "train_denoiser_from_folder",
     "train_from_folders",
+    "upscale",
 ]
 
 

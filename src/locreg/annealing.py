@@ -40,10 +40,10 @@ def annealed_proximal_gradient(
         x = prox_{tau D}(x - tau lam_s grad R(x; s)),   tau = s / lam_s
 
     with D the data term: the gradient step is a denoising step of level s, as it was trained. The
-    levels decrease geometrically from ``options.first_level`` to the observation's own, where lam_s
-    is lam. Half-quadratic splitting in the schedule of Zhang et al., *Plug-and-play image
-    restoration with deep denoiser prior*, 2021, with an explicit energy. The history holds E_s of
-    the level at hand.
+    levels decrease geometrically from ``options.first_level`` to the observation's own (or to
+    ``options.last_level``, where that is higher); at s = sigma lam_s is lam. Half-quadratic
+    splitting in the schedule of Zhang et al., *Plug-and-play image restoration with deep denoiser
+    prior*, 2021, with an explicit energy. The history holds E_s of the level at hand.
 
     Args:
         y: the observation.
@@ -59,18 +59,19 @@ def annealed_proximal_gradient(
     check_positive("lam", lam)
     sigma = max(sigma, LEAST_SIGMA)
     last = max(options.last_level, sigma * options.last_share)
-    levels = np.geomspace(max(options.first_level, last), last, options.steps).tolist()
+    levels = np.geomspace(last, max(options.first_level, last), options.steps)[::-1].tolist()
     x, history = start, list[Iterate]()
     for level in levels:
         weight = lam * sigma / level
         objective = Objective(y, regularizer.at(level), weight, operator)
         at_x = objective.evaluate(x)
-        if not torch.isfinite(at_x.energy).all():
-            return Solution(x, Status.FAILED, tuple(history), len(history) + 1)
         tau = level / weight
         record(history, at_x, tau, on_step)
+        if not torch.isfinite(at_x.energy).all():
+            return Solution(x, Status.FAILED, tuple(history), len(history))
         step = torch.full((len(x), 1, 1, 1), tau, dtype=x.dtype, device=x.device)
         x = objective.prox(x - level * at_x.regularizer_gradient, step)
     at_x = objective.evaluate(x)
     record(history, at_x, 0.0, on_step)
-    return Solution(x, Status.MAXIMUM_STEPS, tuple(history), len(history))
+    status = Status.MAXIMUM_STEPS if torch.isfinite(at_x.energy).all() else Status.FAILED
+    return Solution(x, status, tuple(history), len(history))

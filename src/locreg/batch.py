@@ -12,21 +12,27 @@ from locreg.images import WRITABLE, check_writable, list_images
 
 @dataclass(frozen=True)
 class Job:
-    """One image to read and the file to write."""
+    """One image to read and the files to write: the image and, if one is asked for, its page."""
 
     source: Path
     target: Path
+    page: Path | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier run has written the target."""
-        return self.target.exists()
+        """Whether an earlier run has written all of it."""
+        return self.target.exists() and (self.page is None or self.page.exists())
 
 
-def plan(source: Path, target: Path) -> list[Job]:
+def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
     """What to read and write for a file or a folder; no input is ever overwritten.
 
     A folder keeps its structure and its names; formats that cannot be written become PNG.
+
+    Args:
+        source: image, or folder of images.
+        target: image to write, or folder.
+        pages: folder for a page per image.
 
     Raises:
         UsageError: when input and output are the same, or one is a folder and the other is not.
@@ -41,10 +47,14 @@ def plan(source: Path, target: Path) -> list[Job]:
         files = [f for f in list_images(source) if inside not in f.resolve().parents]
         if not files:
             raise LocregError(f"{source} holds no images outside {target}.")
-        jobs = [Job(file, _writable_name(target / file.relative_to(source))) for file in files]
+        names = [_writable_name(file.relative_to(source)) for file in files]
+        jobs = [
+            Job(file, target / name, _page(pages, name))
+            for file, name in zip(files, names, strict=True)
+        ]
         _refuse_collisions(jobs)
-        for folder in {job.target.parent for job in jobs}:
-            make_folder(folder)
+        for job in jobs:
+            _make_folders(job)
         return jobs
     if not source.exists():
         raise LocregError(f"{source} does not exist.")
@@ -53,7 +63,19 @@ def plan(source: Path, target: Path) -> list[Job]:
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target} is the input itself, which is never overwritten.")
     check_writable(target)
-    return [Job(source, target)]
+    job = Job(source, target, _page(pages, Path(target.name)))
+    _make_folders(job)
+    return [job]
+
+
+def _page(pages: Path | None, name: Path) -> Path | None:
+    return None if pages is None else pages / name.with_name(f"{name.name}.html")
+
+
+def _make_folders(job: Job) -> None:
+    for file in (job.target, job.page):
+        if file is not None:
+            make_folder(file.parent)
 
 
 def _writable_name(path: Path) -> Path:

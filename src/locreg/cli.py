@@ -26,13 +26,13 @@ from locreg.cli_common import (
 )
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
-from locreg.options import (
+from locreg.options import NoiseRange
+from locreg.training_options import (
     DENOISER_CRITIC,
     CriticOptions,
     DataOptions,
     DenoiserRecipe,
     DenoisingOptions,
-    NoiseRange,
     Recipe,
     SplitOptions,
     TrainingOptions,

@@ -24,7 +24,6 @@ from locreg.cli_common import (
     weights_name,
 )
 from locreg.errors import LocregError, UsageError
-from locreg.files import make_folder
 from locreg.options import (
     AdamOptions,
     AnnealingOptions,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from locreg.batch import Job
-    from locreg.images import ImageFile
     from locreg.regularizer import LocalRegularizer
     from locreg.restoration import Restoration
 
@@ -69,7 +67,8 @@ class Settings:
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"
-    """Weight of the regularizer: a number, auto (from sigma), or discrepancy or score (slower)."""
+    """Weight of the regularizer: a number, auto (from sigma), or found for each image by sure,
+    discrepancy or score (slower)."""
     solver: Literal[
         "auto",
         "adam",
@@ -99,7 +98,7 @@ class Settings:
             UsageError: when one of them cannot be.
         """
         sigma: float | str | None = number_or(("auto",), "sigma", self.sigma)
-        lam = number_or(("auto", "discrepancy", "score"), "lam", self.lam)
+        lam = number_or(("auto", "sure", "discrepancy", "score"), "lam", self.lam)
         if isinstance(sigma, float):
             check_sigma(sigma)
         if isinstance(lam, float):
@@ -254,10 +253,8 @@ def restore_files(
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
         regularizers[settings.weights] = load_regularizer(settings.weights, settings.device)
-    jobs = plan(source, target)
+    jobs = plan(source, target, settings.report)
     several = source.is_dir()
-    if settings.report is not None:
-        make_folder(settings.report)
     waiting = [job for job in jobs if not (several and job.finished)]
     if len(waiting) < len(jobs):
         say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
@@ -265,11 +262,10 @@ def restore_files(
     for job in waiting:
         try:
             done = _restore_file(job, settings, arguments, task, regularizers, record)
-            if settings.report is not None:
-                page = settings.report / job.target.relative_to(
-                    target if several else job.target.parent
-                )
-                _write_page(page, done, settings, regularizers)
+            if job.page is not None:
+                _write_page(job.page, done, settings, regularizers)
+        except UsageError:
+            raise  # the same for every image
         except (LocregError, OSError) as error:
             if not several:
                 raise
@@ -288,6 +284,8 @@ def _restore_file(
     regularizers: dict[str, LocalRegularizer],
     task_record: dict[str, Any],
 ) -> _Done:
+    import torch
+
     from locreg.images import check_writable, read_image, write_image
     from locreg.records import history_record, restoration_record, sentence
     from locreg.solvers import Status
@@ -302,7 +300,8 @@ def _restore_file(
         solver = settings.solver_options(regularizers[name], denoising=denoising)
         with Progress(job.source.name, solver.steps) as on_step:
             given = {**arguments, "solver": solver, "on_step": on_step}
-            found = _restore_channels(image, regularizers[name], settings, task, given)
+            y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
+            found = task(y, regularizers[name], given)
     except LocregError as error:
         raise type(error)(f"{job.source}: {error}") from None
     if found.solution.status is Status.FAILED:
@@ -341,34 +340,18 @@ def _write_page(
     if name not in regularizers:
         regularizers[name] = load_regularizer(name, settings.device)
     residual = done.found.residual[0].cpu()
-    make_folder(page.parent)
+    try:
+        found = whiteness(residual)
+    except LocregError:  # nothing was removed, or the image is tiny
+        found = None
     write_report(
-        page.with_name(page.name + ".html"),
+        page,
         done.record,
         done.before,
         done.after,
         residual.numpy(),
-        whiteness(residual),
+        found,
         scores_of(done.after, regularizers[name]),
+        name,
         regularizers[name].calibration,
     )
-
-
-def _restore_channels(
-    image: ImageFile,
-    regularizer: LocalRegularizer,
-    settings: Settings,
-    task: Task,
-    given: dict[str, Any],
-) -> Restoration:
-    """All channels together, or one by one where the regularizer is for grey images."""
-    import torch
-
-    y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
-    if regularizer.in_channels == 3 and y.shape[1] == 1:
-        raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
-    if regularizer.in_channels == 1 and y.shape[1] == 3:
-        found = task(y.transpose(0, 1), regularizer, given)
-        restored, residual = found.image.transpose(0, 1), found.residual.transpose(0, 1)
-        return replace(found, image=restored, residual=residual)
-    return task(y, regularizer, given)

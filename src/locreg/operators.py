@@ -1,7 +1,7 @@
 """Linear operators: deepinv's, made for a photograph, and the check that any operator must pass.
 
-Nothing that deepinv has is written again. It is imported where an operator is made: it takes
-seconds to load.
+Nothing that deepinv has is written again. It is imported where it is used: it takes seconds to
+load.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def blur_circular(
 
 
 def inpainting(mask: Tensor, shape: tuple[int, int, int], device: torch.device) -> Inpainting:
-    """A x = m x with a mask (H, W) that is 1 where a pixel is known and 0 where it is missing.
+    """A x = m x with a mask (H, W), above 0 where a pixel is known and 0 where it is missing.
 
     Raises:
         LocregError: when the mask has another size, or no pixel is known.
@@ -65,9 +65,9 @@ def inpainting(mask: Tensor, shape: tuple[int, int, int], device: torch.device) 
             f"The mask has {width}x{height} pixels and the image {shape[2]}x{shape[1]}: they must "
             "be of one size."
         )
-    if not mask.any():
+    if not (mask > 0).any():
         raise LocregError("The mask marks every pixel as missing: nothing is left to go by.")
-    known = mask.to(device=device, dtype=torch.float32).expand(shape)
+    known = (mask > 0).to(device=device, dtype=torch.float32).expand(shape)
     return Inpainting(img_size=shape, mask=known, device=device)
 
 

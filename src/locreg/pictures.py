@@ -54,7 +54,7 @@ def picture_of_scores(
         scores: (H', W'), one per patch; high means degraded.
         calibration: gives the colour range: the middle 98% of clean and degraded training patches.
     """
-    figure, axes = _two_panels(pixels.shape[1] / pixels.shape[2])
+    figure, axes = _two_panels(_aspect(pixels))
     _show(axes[0], pixels)
     axes[0].set_title("image")
     if calibration is None:
@@ -90,7 +90,7 @@ def picture_of_scores(
 
 def picture_of_images(left: NDArray[np.float32], right: NDArray[np.float32]) -> bytes:
     """Two images (C, H, W) side by side, at the same size, as PNG."""
-    figure, axes = _two_panels(left.shape[1] / left.shape[2])
+    figure, axes = _two_panels(_aspect(left))
     for axis, pixels in zip(axes, (left, right), strict=True):
         _show(axis, pixels)
         axis.set_axis_off()
@@ -105,7 +105,7 @@ def picture_of_residual(residual: NDArray[np.float32], deviation: float) -> byte
     from matplotlib.figure import Figure
 
     shown = 0.5 + np.nan_to_num(residual) / (6 * max(deviation, 1e-12))
-    figure = Figure(figsize=(8, 8 * residual.shape[1] / residual.shape[2]), layout="constrained")
+    figure = Figure(figsize=(8, 8 * _aspect(residual)), layout="constrained")
     axis = figure.subplots()
     _show(axis, shown)
     axis.set_axis_off()
@@ -138,6 +138,11 @@ def picture_of_correlation(correlation: NDArray[np.float64]) -> bytes:
 def _show(axis: Any, pixels: NDArray[np.float32]) -> None:
     image = pixels.transpose(1, 2, 0).clip(0, 1)
     axis.imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1)
+
+
+def _aspect(pixels: NDArray[np.float32]) -> float:
+    """Height by width (C, H, W), within what makes a picture."""
+    return float(np.clip(pixels.shape[1] / pixels.shape[2], 0.1, 4))
 
 
 def _two_panels(aspect: float) -> tuple[Any, Any]:

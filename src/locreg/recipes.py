@@ -13,11 +13,12 @@ from torch import Tensor
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
-from locreg.options import CriticOptions, DenoiserRecipe, LoopOptions, Recipe
+from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_folder
 from locreg.regularizer import LocalRegularizer
 from locreg.score_matching import DenoisingCriterion
 from locreg.training import TrainedCritic, Validate, train_critic
+from locreg.training_options import CriticOptions, DenoiserRecipe, LoopOptions, Recipe
 from locreg.validation import (
     CriterionValidation,
     DenoiserValidation,
@@ -127,7 +128,9 @@ def train_denoiser_from_folder(
     validate = None
     if held_out:
         crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
-        validate = DenoiserValidation([x.to(device) for x in crops], seed)
+        validate = DenoiserValidation(
+            [x.to(device) for x in crops], seed, _validation_levels(recipe.noise)
+        )
     sources = {
         "clean": f"{recipe.clean.resolve().name}, {len(clean)} images",
         "noise": str(recipe.noise),
@@ -282,6 +285,11 @@ def _network(
         noise_conditioned=noise_conditioned,
         generator=torch.Generator().manual_seed(seed),
     ).to(device)
+
+
+def _validation_levels(noise: NoiseRange) -> list[float]:
+    usual = [level for level in (0.05, 0.1, 0.2, 0.4) if noise.low <= level <= noise.high]
+    return usual or [(noise.low + noise.high) / 2]
 
 
 def _load_initial(network: PatchCritic, path: Path) -> None:

@@ -21,7 +21,8 @@ from locreg.records import sentence
 from locreg.residuals import Whiteness
 from locreg.weights import Calibration
 
-_WHITE, _NEARLY_WHITE = 0.03, 0.1  # largest correlations; that of a blurred pixel pair is 0.5
+_SIGNIFICANT = 0.01  # p-values below it speak against white noise
+_NEARLY_WHITE = 0.1  # a largest correlation; in a large photograph tiny ones are significant
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -42,8 +43,9 @@ def write_report(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
     residual: NDArray[np.float32],
-    found: Whiteness,
+    found: Whiteness | None,
     scores: NDArray[np.float32],
+    critic: str,
     calibration: Calibration | None,
 ) -> None:
     """Write one HTML file that holds its pictures.
@@ -53,8 +55,9 @@ def write_report(
         record: what was done, from `locreg.records`.
         before, after: images (C, H, W) in [0, 1].
         residual: observation minus prediction (C, h, w), NaN where nothing was observed.
-        found: the whiteness of the residual.
-        scores: the critic's score map of the result.
+        found: the whiteness of the residual; None where too little was removed to tell.
+        scores: a critic's score map of the result.
+        critic: the name of its weights.
         calibration: of this critic.
 
     Raises:
@@ -67,22 +70,10 @@ def write_report(
             "Left what was given, right what was made of it.",
             picture_of_images(before, after),
         ),
-        _section(
-            "What was removed",
-            "The difference between what was given and what the result would give if it were "
-            "photographed again. It should look like noise: where you can make out the scene, "
-            f"detail was lost. {_deviation_sentence(found, record['sigma'])}",
-            picture_of_residual(residual, found.deviation),
-        ),
-        _section(
-            "Is the removed part noise?",
-            "How much a pixel of the difference above has to do with its neighbours. For pure "
-            f"noise all squares but the middle one are white. {whiteness_sentence(found)}",
-            picture_of_correlation(found.correlation.numpy()),
-        ),
+        *_residual_sections(residual, found, record["sigma"]),
         _section(
             "Where the result still looks damaged",
-            "The score that the critic gives to every patch of the result; bright is damaged. "
+            f"The score that {critic} gives to every patch of the result; bright is damaged. "
             f"{_score_sentence(mean, calibration)}",
             picture_of_scores(after, scores, calibration, f"mean score {mean:.4f}"),
         ),
@@ -95,16 +86,40 @@ def write_report(
     write_atomically(path, page.encode())
 
 
+def _residual_sections(
+    residual: NDArray[np.float32], found: Whiteness | None, sigma: float | None
+) -> list[str]:
+    if found is None:
+        return ["<h2>What was removed</h2>\n<p>Too little to be looked at.</p>"]
+    return [
+        _section(
+            "What was removed",
+            "The difference between what was given and what the result would give if it were "
+            "photographed again. It should look like noise: where you can make out the scene, "
+            f"detail was lost. {_deviation_sentence(found, sigma)}",
+            picture_of_residual(residual, found.deviation),
+        ),
+        _section(
+            "Is the removed part noise?",
+            "How much a pixel of the difference above has to do with its neighbours. For pure "
+            f"noise all squares but the middle one are white. {whiteness_sentence(found)}",
+            picture_of_correlation(found.correlation.numpy()),
+        ),
+    ]
+
+
 def whiteness_sentence(found: Whiteness) -> str:
     """The outcome of the whiteness test for a person."""
-    percent = f"{100 * found.largest:.1f}%"
-    if found.largest < _WHITE:
-        return f"It is white: neighbours are correlated by at most {percent}."
+    size = f"neighbours are correlated by at most {100 * found.largest:.1f}%"
+    chance = f"white noise shows as much with probability {found.p_value:.2g}"
+    if found.p_value > _SIGNIFICANT:
+        return f"It is white: {size}; {chance}."
     if found.largest < _NEARLY_WHITE:
-        return f"It is nearly white: neighbours are correlated by at most {percent}."
+        return f"It is nearly white: {size}; {chance}."
     return (
-        f"It is not white: neighbours are correlated by up to {percent}. Either the noise itself "
-        "has a structure (as after JPEG or demosaicing), or parts of the scene were removed."
+        f"It is not white: neighbours are correlated by up to {100 * found.largest:.1f}%; "
+        f"{chance}. Either the noise itself has a structure (as after JPEG or demosaicing), or "
+        "parts of the scene were removed."
     )
 
 
@@ -127,7 +142,7 @@ def _score_sentence(mean: float, calibration: Calibration | None) -> str:
     clean, degraded = calibration.clean_images, calibration.degraded_images
     return (
         f"Its mean is {mean:.4f}; 90% of clean images have {clean[1]:.4f} to {clean[-2]:.4f}, "
-        f"of noisy ones {degraded[1]:.4f} to {degraded[-2]:.4f}."
+        f"of degraded ones {degraded[1]:.4f} to {degraded[-2]:.4f}."
     )
 
 

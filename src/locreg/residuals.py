@@ -11,6 +11,7 @@ from torch import Tensor
 from locreg.errors import LocregError
 
 REACH = 5  # correlations between pixels up to this far apart, in both directions, are tested
+_FEWEST_PAIRS = 30  # from which a correlation is taken
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def whiteness(residual: Tensor) -> Whiteness:
     plane of lags (the other mirrors it) and over the channels, each taken as independent.
 
     Raises:
-        LocregError: when fewer than 100 pixels per channel were observed.
+        LocregError: when fewer than 100 pixels of a channel were observed, or all are equal.
     """
     observed = torch.isfinite(residual)
     values = torch.where(observed, residual, 0).double()
@@ -47,8 +48,9 @@ def whiteness(residual: Tensor) -> Whiteness:
     if counts.min() < 100:
         raise LocregError("A residual of fewer than 100 pixels tells nothing.")
     centred = torch.where(observed, values - values.sum((1, 2), keepdim=True) / counts, 0)
-    pairs = _correlate(observed.double()).clamp_min(1e-9)
-    covariance = _correlate(centred) / pairs
+    pairs = _correlate(observed.double()).round()
+    usable = pairs >= _FEWEST_PAIRS
+    covariance = torch.where(usable, _correlate(centred) / pairs.clamp_min(1), 0)
     variance = covariance[:, REACH, REACH]
     if not (variance > 0).all():
         raise LocregError("The residual is constant: nothing was removed.")
@@ -56,8 +58,8 @@ def whiteness(residual: Tensor) -> Whiteness:
     # The lags after the middle in reading order; those before it hold the same numbers.
     later = slice((2 * REACH + 1) ** 2 // 2 + 1, None)
     rho, number = correlation.flatten(1)[:, later], pairs.flatten(1)[:, later]
-    statistic = (number * rho.square()).sum()
-    freedom = torch.tensor(float(rho.numel()), dtype=torch.float64)
+    statistic = (number * rho.square()).sum()  # lags with too few pairs have rho = 0
+    freedom = usable.flatten(1)[:, later].sum().double()
     mean = correlation.mean(0)
     return Whiteness(
         correlation=mean,

@@ -32,8 +32,9 @@ def denoising_loss(
     """Weighted mean square of grad R(x + sigma n; sigma) - n, which is (D(y) - x) / sigma.
 
     D(y) = y - sigma grad R(y; sigma) is one gradient step of the energy 1/2 |x - y|^2 +
-    sigma R(x; sigma) from y = x + sigma n. The weight of an image is its sigma: the mean square
-    error of a good denoiser grows about like it, so that all levels count alike.
+    sigma R(x; sigma) from y = x + sigma n. The weight of an image is its share of the batch's sum
+    of sigmas: the mean square error of a good denoiser grows about like sigma, so that with these
+    weights all levels count alike.
 
     Args:
         critic: a noise-conditioned critic.
@@ -47,7 +48,7 @@ def denoising_loss(
         padded = pad(noisy, critic.receptive_field)
         value = critic(padded, sigma).sum()
         gradient = torch.autograd.grad(value, noisy, create_graph=True)[0]
-    errors = (gradient.float() - noise).square().flatten(1).mean(1)
+    errors = (gradient.to(noise.dtype) - noise).square().flatten(1).mean(1)
     return (sigma * errors).sum() / sigma.sum()
 
 

@@ -52,7 +52,7 @@ class Solution:
     Attributes:
         image: the last point.
         status: why the solver stopped there.
-        history: the path from start to end.
+        history: the path from start to end; of a single gradient step, the start alone.
         gradients: how many times grad E was computed.
     """
 

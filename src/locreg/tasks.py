@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from locreg.calibration import estimate_sigma, estimate_sigma_of_known
 from locreg.errors import UsageError
+from locreg.objective import LinearOperator
 from locreg.operators import (
     blur_circular,
     blur_unknown_border,
@@ -22,7 +24,13 @@ from locreg.operators import (
 )
 from locreg.options import SolverOptions
 from locreg.regularizer import LocalRegularizer
-from locreg.restoration import Lam, Restoration, restore
+from locreg.restoration import (
+    Lam,
+    Restoration,
+    each_channel,
+    restore,
+    restores_channels_apart,
+)
 from locreg.solvers import OnStep
 
 Sigma = float | Literal["auto"] | None
@@ -50,25 +58,28 @@ def deblur(
     Other arguments and errors: see `locreg.restore`. ``sigma="auto"`` estimates it from y: blur
     leaves hardly any signal in the highest frequencies, and white noise stays.
     """
-    rows, columns = (n // 2 for n in kernel.shape)
-    if border == "circular":
-        rows = columns = 0
-        shape = (y.shape[1], y.shape[2], y.shape[3])
-        operator = blur_circular(kernel, shape, y.device)
-    else:
-        check_kernel_fits(kernel, *y.shape[-2:])
-        operator = blur_unknown_border(kernel, y.device)
-    found = restore(
-        y,
-        regularizer,
-        operator,
-        sigma=sigma,
-        estimate=estimate_sigma,
-        lam=lam,
-        solver=solver,
-        start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
-        on_step=on_step,
-    )
+    rows, columns = (n // 2 for n in kernel.shape) if border == "unknown" else (0, 0)
+
+    def invert(y: Tensor) -> Restoration:
+        if border == "circular":
+            shape = (y.shape[1], y.shape[2], y.shape[3])
+            operator: LinearOperator = blur_circular(kernel, shape, y.device)
+        else:
+            check_kernel_fits(kernel, *y.shape[-2:])
+            operator = blur_unknown_border(kernel, y.device)
+        return restore(
+            y,
+            regularizer,
+            operator,
+            sigma=sigma,
+            estimate=estimate_sigma,
+            lam=lam,
+            solver=solver,
+            start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
+            on_step=on_step,
+        )
+
+    found = _fit_channels(invert, regularizer, y)
     height, width = y.shape[-2:]
     image = found.image[..., rows : rows + height, columns : columns + width]
     return replace(found, image=image)
@@ -88,24 +99,29 @@ def inpaint(
 
     Args:
         y: images (B, C, H, W) in [0, 1]; what they hold at missing pixels is not used.
-        known: m (H, W), True or 1 where a pixel is known.
+        known: m (H, W), True or above 0 where a pixel is known.
 
     Other arguments and errors: see `locreg.restore`.
     """
-    operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
-    y = torch.where(known.to(y.device) > 0, y, 0)
-    found = restore(
-        y,
-        regularizer,
-        operator,
-        sigma=sigma,
-        estimate=lambda image: estimate_sigma_of_known(image, known > 0),
-        lam=lam,
-        solver=solver,
-        start=fill(y, known),
-        on_step=on_step,
-    )
-    return replace(found, residual=torch.where(known.to(y.device) > 0, found.residual, torch.nan))
+    known = known.to(y.device) > 0
+
+    def invert(y: Tensor) -> Restoration:
+        operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
+        y = torch.where(known, y, 0)
+        return restore(
+            y,
+            regularizer,
+            operator,
+            sigma=sigma,
+            estimate=lambda image: estimate_sigma_of_known(image, known),
+            lam=lam,
+            solver=solver,
+            start=fill(y, known),
+            observed=known,
+            on_step=on_step,
+        )
+
+    return _fit_channels(invert, regularizer, y)
 
 
 def upscale(
@@ -129,19 +145,30 @@ def upscale(
     if factor < 2:
         raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
     height, width = (n * factor for n in y.shape[-2:])
-    operator = downsampling(factor, (y.shape[1], height, width), y.device)
-    start = F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False)
-    return restore(
-        y,
-        regularizer,
-        operator,
-        sigma=sigma,
-        estimate=estimate_sigma,
-        lam=lam,
-        solver=solver,
-        start=start,
-        on_step=on_step,
-    )
+
+    def invert(y: Tensor) -> Restoration:
+        return restore(
+            y,
+            regularizer,
+            downsampling(factor, (y.shape[1], height, width), y.device),
+            sigma=sigma,
+            estimate=estimate_sigma,
+            lam=lam,
+            solver=solver,
+            start=F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False),
+            on_step=on_step,
+        )
+
+    return _fit_channels(invert, regularizer, y)
+
+
+def _fit_channels(
+    invert: Callable[[Tensor], Restoration], regularizer: LocalRegularizer, y: Tensor
+) -> Restoration:
+    """invert(y), channel by channel where colour images meet a regularizer for grey ones."""
+    if restores_channels_apart(regularizer, y):
+        return each_channel(invert, y)
+    return invert(y)
 
 
 def fill(y: Tensor, known: Tensor) -> Tensor:

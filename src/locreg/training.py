@@ -20,7 +20,7 @@ from tqdm import tqdm
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.files import write_atomically
-from locreg.options import LoopOptions
+from locreg.training_options import LoopOptions
 from locreg.weights import read_tensors, write_tensors
 
 # What a validation found: a quality, the higher the better, and details for the log.
@@ -140,7 +140,7 @@ def learning_rate(options: LoopOptions, iteration: int) -> float:
 
 
 def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> Tensor:
-    """One iteration of Algorithm 1; returns the criterion's terms."""
+    """One step of Adam; returns the criterion's terms."""
     terms = criterion.accumulate(state.critic, state.iteration)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(options, state.iteration)

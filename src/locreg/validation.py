@@ -143,7 +143,7 @@ class DenoiserValidation:
 
     images: Sequence[Tensor]
     seed: int
-    sigmas: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
+    sigmas: Sequence[float]
 
     def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB over all levels, and that of each level."""

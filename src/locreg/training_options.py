@@ -1,0 +1,241 @@
+"""Options of training, as frozen dataclasses: the same in Python and on the command line.
+
+Nothing heavy is imported here, so that the command line can show its help at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from locreg.errors import UsageError
+from locreg.options import NoiseRange, check_positive, check_sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """What every training takes.
+
+    Attributes:
+        iterations: K, number of Adam steps.
+        batch: m, number of patches of each kind in a step.
+        learning_rate: of the first iteration.
+        last_learning_rate: of the last one; in between it decays exponentially.
+        weight_average: decay per iteration of an exponential average of the weights, which is then
+            what is validated and kept; 0 keeps the weights themselves, as the paper does.
+        validate_every: iterations between two validations.
+        checkpoint_every: iterations between two checkpoints.
+        log_every: iterations over which a line of the log is averaged.
+    """
+
+    iterations: int
+    batch: int
+    learning_rate: float
+    last_learning_rate: float
+    weight_average: float
+    validate_every: int
+    checkpoint_every: int
+    log_every: int
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.weight_average < 1:
+            raise UsageError(f"weight_average must be in [0, 1), got {self.weight_average}.")
+        for name in ("learning_rate", "last_learning_rate"):
+            check_positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(LoopOptions):
+    """Constants of Algorithm 1; the defaults are the paper's (section 3.2).
+
+    Attributes:
+        patch_size: side of the training patches in pixels; by default the receptive field. On
+            larger patches the criterion is that of R, the sum of r over all their windows.
+        penalty: mu, weight of the gradient penalty.
+    """
+
+    iterations: int = 100_000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    last_learning_rate: float = 1e-4
+    weight_average: float = 0.0
+    validate_every: int = 10_000
+    checkpoint_every: int = 1_000
+    log_every: int = 100
+    patch_size: int | None = None
+    penalty: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("penalty", self.penalty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingOptions(LoopOptions):
+    """Constants of the denoising criterion.
+
+    Attributes:
+        patch_size: side of the training patches in pixels.
+        precision: of the convolutions; with bfloat16 a step takes half the time where the processor
+            has it. The weights are float32 in any case.
+    """
+
+    iterations: int = 20_000
+    batch: int = 8
+    learning_rate: float = 1e-3
+    last_learning_rate: float = 2e-5
+    weight_average: float = 0.999
+    validate_every: int = 1_000
+    checkpoint_every: int = 250
+    log_every: int = 100
+    patch_size: int = 48
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch_size < 1:
+            raise UsageError(f"patch_size must be at least 1, got {self.patch_size}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """The standard critic: 3x3 layers and a linear last one. Six and the last see 15x15.
+
+    Attributes:
+        channels: 3 for colour images, 1 for grey ones.
+        widths: number of channels of each hidden layer. Narrow last ones save a sixth of the time
+            and cost nothing that was measurable.
+        activation: relu, silu, softplus, elu or tanh.
+    """
+
+    channels: int = 3
+    widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
+    activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
+        if not self.widths or min(self.widths) < 1:
+            raise UsageError(f"widths must be at least 1, got {self.widths}.")
+
+
+# Wider than the Wasserstein critic: its one gradient replaces 50. Smooth, since what is trained is
+# the gradient.
+DENOISER_CRITIC = CriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
+
+DENOISER_NOISE = NoiseRange(low=0.0, high=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How images become patches and held-out crops.
+
+    Attributes:
+        seed: of the split, the patches, the noise and the initial weights.
+        held_out: images of each folder that are kept for validation.
+        validation_size: side of the centre crops that are restored to validate, in pixels.
+        augment: flip and turn patches at random.
+    """
+
+    seed: int = 0
+    held_out: int = 12
+    validation_size: int = 96
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "held_out"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}.")
+        if self.validation_size < 16:
+            raise UsageError(f"validation_size must be at least 16, got {self.validation_size}.")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed must be below 2**32, got {self.seed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SplitOptions):
+    """How images become unpaired patches. Only with synthetic noise are patches flipped and turned:
+    a real degradation may have a direction.
+
+    Attributes:
+        validation_sigma: noise level of the validation images. By default the middle of the noise
+            range; with a folder of degraded images the criterion itself is validated instead.
+        calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
+        calibration_size: side of their centre crops, in pixels.
+    """
+
+    validation_sigma: float | None = None
+    calibration_images: int = 16
+    calibration_size: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibration_images < 0:
+            raise UsageError(
+                f"calibration_images must be at least 0, got {self.calibration_images}."
+            )
+        if self.calibration_size < 16:
+            raise UsageError(f"calibration_size must be at least 16, got {self.calibration_size}.")
+        if self.validation_sigma is not None:
+            check_sigma(self.validation_sigma)
+            if self.validation_sigma == 0:
+                raise UsageError("validation_sigma must be above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a weight file is made from.
+
+    Attributes:
+        clean: folder of clean images, searched with all its subfolders.
+        degraded: folder of degraded images; they need not show the same scenes.
+        noise: white Gaussian noise to add, where there is no folder of degraded images. The clean
+            folder is then cut into two halves of different images, and one of them gets the noise.
+    """
+
+    clean: Path
+    degraded: Path | None = None
+    noise: NoiseRange | None = None
+    critic: CriticOptions = CriticOptions()
+    data: DataOptions = DataOptions()
+    training: TrainingOptions = TrainingOptions()
+
+    def __post_init__(self) -> None:
+        if (self.degraded is None) == (self.noise is None):
+            raise UsageError("Give either a folder of degraded images or a noise level.")
+        if self.degraded is not None:
+            clean, degraded = self.clean.resolve(), self.degraded.resolve()
+            if clean == degraded or clean in degraded.parents or degraded in clean.parents:
+                raise UsageError(
+                    f"{self.clean} and {self.degraded} overlap: give folders apart from each other."
+                )
+
+    @property
+    def validation_sigma(self) -> float | None:
+        """Noise level of the validation images; None where the criterion itself is validated."""
+        if self.data.validation_sigma is None and self.noise is not None:
+            return (self.noise.low + self.noise.high) / 2
+        return self.data.validation_sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRecipe:
+    """All that the weight file of a denoising energy is made from.
+
+    Attributes:
+        clean: folder of clean images, searched with all its subfolders.
+        noise: the noise levels to serve.
+        initial: weight file of a denoising energy to begin with, of the same layers; by default
+            random weights.
+    """
+
+    clean: Path
+    initial: Path | None = None
+    noise: NoiseRange = DENOISER_NOISE
+    critic: CriticOptions = DENOISER_CRITIC
+    data: SplitOptions = SplitOptions()
+    training: DenoisingOptions = DenoisingOptions()
