@@ -26,7 +26,7 @@ def main() -> None:
     noisy = read_image(ROOT / "examples" / "noisy.png").pixels
 
     y = torch.from_numpy(noisy)[None]
-    found = locreg.restore(y, locreg.load("alr-rgb"), sigma="auto")
+    found = locreg.restore(y, locreg.load("denoise-rgb"), sigma="auto")
     reference = torch.from_numpy(clean)[None]
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")

@@ -58,7 +58,7 @@ damaged = torch.where(known, add_noise(clean, 0.01, seed=0), 1.0)
 # -----------------
 # What the damaged image holds under the mask is not used.
 
-found = inpaint(damaged, locreg.load("alr-rgb"), known, sigma=0.01)
+found = inpaint(damaged, locreg.load("denoise-rgb"), known, sigma=0.01)
 
 # %%
 # Before and after

@@ -186,8 +186,6 @@ def test_a_critic_is_refused_by_solvers_that_need_a_noise_level(solver):
 
 
 def test_options_that_cannot_be_meant():
-    with pytest.raises(UsageError, match="takes 1 step, got 2"):
-        GradientStepOptions(steps=2)
     with pytest.raises(UsageError, match="steps must be at least 1"):
         AnnealingOptions(steps=0)
     with pytest.raises(UsageError, match="first_level must be positive"):

@@ -157,7 +157,7 @@ def test_bad_images_fail_in_one_sentence(locreg, tmp_path, weight_file, case):
         (("--sigma=-1",), 2, "at least 0"),
         (("--lam=-0.5",), 2, "lam must be at least 0"),
         (("--steps", "0"), 2, "steps must be at least 1"),
-        (("--weights", "nothing"), 1, "alr-gray, alr-rgb"),
+        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-rgb"),
         (("--device", "cuda"), 1, "No CUDA device"),
         (("--solver", "newton"), 2, "newton"),
         (("--no-such-option",), 2, "no-such-option"),
@@ -275,6 +275,15 @@ def test_info_tells_what_a_file_holds(locreg, weight_file):
     record = json.loads(locreg("info", weight_file, "--json")[1])
     assert record["parameters"] == 3 * 4 * 9 + 4 + 4 * 9
     assert locreg("info", "nothing")[0] == 1
+
+
+def test_the_denoising_energy_is_described(locreg):
+    record = json.loads(locreg("info", "denoise-rgb", "--json")[1])
+    assert record["noise_conditioned"]
+    assert (record["in_channels"], record["receptive_field"]) == (3, 15)
+    assert record["training"]["command"].startswith("locreg train-denoiser")
+    assert record["training"]["noise"] == "0:0.5"
+    assert record["criterion"] == {"name": "denoising"}
 
 
 def test_packaged_weights_are_small_and_described(locreg):

@@ -82,6 +82,23 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
     assert pixels.shape == (3, 40, 36)
 
 
+@pytest.mark.parametrize(
+    ("more", "weights"),
+    [
+        ((), "denoise-rgb"),
+        (("--solver", "gradient-step"), "denoise-rgb"),
+        (("--solver", "adam", "--steps", "2"), "alr-rgb"),
+        (("--lam", "score", "--steps", "25"), "alr-rgb"),
+    ],
+)
+def test_the_weights_that_restore_best_are_chosen(files, capsys, monkeypatch, more, weights):
+    monkeypatch.chdir(files)
+    command = ("denoise", "in.png", "-o", "out.png", "--sigma", "0.05", "--json", *more)
+    status, out, err = run(capsys, monkeypatch, *command)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["weights"] == weights
+
+
 @pytest.mark.parametrize("task", [*TASKS, "denoise"])
 def test_a_report_is_one_page_with_four_pictures(files, capsys, monkeypatch, task):
     monkeypatch.chdir(files)
@@ -89,7 +106,7 @@ def test_a_report_is_one_page_with_four_pictures(files, capsys, monkeypatch, tas
     (files / "in.png").rename(files / "photos" / "inner" / "in.png")
     status, _, err = run(
         capsys, monkeypatch, task, "photos", "-o", "out", *TASKS.get(task, ()),
-        "--sigma", "0.02", "--steps", "5", "--report", "reports",
+        "--sigma", "0.02", "--solver", "adam", "--steps", "5", "--report", "reports",
     )  # fmt: skip
     assert (status, err) == (0, "")
     path = files / "reports" / "inner" / "in.png.html"
@@ -103,7 +120,7 @@ def test_a_page_is_made_for_an_image_that_is_done_already(files, capsys, monkeyp
     monkeypatch.chdir(files)
     (files / "photos").mkdir()
     (files / "in.png").rename(files / "photos" / "in.png")
-    command = ("denoise", "photos", "-o", "out", "--sigma", "0", "--lam", "0", "--steps", "1")
+    command = ("denoise", "photos", "-o", "out", "--sigma", "0")
     assert run(capsys, monkeypatch, *command)[0] == 0
     status, _, err = run(capsys, monkeypatch, *command, "--report", "reports")
     assert (status, err) == (0, "")
@@ -118,7 +135,7 @@ def test_a_report_on_a_line_of_pixels(files, capsys, monkeypatch):
     write_image(files / "line.png", pixels)
     status, _, err = run(
         capsys, monkeypatch, "denoise", "line.png", "-o", "out.png", "--sigma", "0.1",
-        "--steps", "5", "--report", "reports",
+        "--report", "reports",
     )  # fmt: skip
     assert (status, err) == (0, "")
 
@@ -142,7 +159,7 @@ def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, mo
     assert "90% of clean images" in (files / "reports" / "out.png.html").read_text()
     (files / "out.png").unlink()
     wrong = ("denoise", "in.png", "-o", "out.png", *weights, "--steps", "3")
-    assert "gradient-step takes 1 step, got 3" in run(capsys, monkeypatch, *wrong)[2]
+    assert "denoise in one step: leave --steps out" in run(capsys, monkeypatch, *wrong)[2]
     score = ("score", "in.png", "-o", "map.png", *weights)
     assert "use the weights of a critic" in run(capsys, monkeypatch, *score)[2]
 

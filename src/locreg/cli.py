@@ -18,11 +18,11 @@ from locreg.cli_common import (
     WRONG_USAGE,
     Device,
     Output,
+    critic_name,
     load_regularizer,
     say,
     scores_of,
     torch_device,
-    weights_name,
 )
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
@@ -66,7 +66,7 @@ class Score:
         if self.output.exists() and self.input.exists() and self.output.samefile(self.input):
             raise UsageError(f"{self.output} is the input itself, which is never overwritten.")
         image = read_image(self.input)
-        name = weights_name(self.weights, image.pixels)
+        name = critic_name(self.weights, image.pixels)
         regularizer = load_regularizer(name, self.device)
         try:
             scores = scores_of(image.pixels, regularizer)

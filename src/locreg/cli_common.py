@@ -44,11 +44,16 @@ def number_or(words: tuple[str, ...], name: str, text: str) -> float | str:
         raise UsageError(f"{name} must be a number or {allowed}, got {text!r}.") from None
 
 
-def weights_name(weights: str, pixels: NDArray[np.float32]) -> str:
-    """The packaged weights for pixels (C, H, W); a grey image may be stored as three channels."""
+def critic_name(weights: str, pixels: NDArray[np.float32]) -> str:
+    """The packaged critic for pixels (C, H, W), unless another is named."""
     if weights != "auto":
         return weights
-    return "alr-gray" if (pixels == pixels[0]).all() else "alr-rgb"
+    return "alr-gray" if is_grey(pixels) else "alr-rgb"
+
+
+def is_grey(pixels: NDArray[np.float32]) -> bool:
+    """Whether pixels (C, H, W) are those of a grey image, which may be stored as three channels."""
+    return bool((pixels == pixels[0]).all())
 
 
 def torch_device(name: Device) -> torch.device:

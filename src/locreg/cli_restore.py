@@ -16,12 +16,13 @@ from locreg.cli_common import (
     Device,
     Output,
     Progress,
+    critic_name,
+    is_grey,
     load_regularizer,
     number_or,
     say,
     scores_of,
     torch_device,
-    weights_name,
 )
 from locreg.errors import LocregError, UsageError
 from locreg.options import (
@@ -63,7 +64,8 @@ class Settings:
     """What all restorations take."""
 
     weights: str = "auto"
-    """Packaged weights or a file; auto is alr-rgb for colour images and alr-gray for grey ones."""
+    """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images, or
+    alr-rgb with a solver or a rule for lam that needs a critic; alr-gray for grey images."""
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"
@@ -107,6 +109,13 @@ class Settings:
             raise UsageError(f"steps must be at least 1, got {self.steps}.")
         return {"sigma": sigma, "lam": None if lam == "auto" else lam}
 
+    def weights_for(self, pixels: NDArray[np.float32]) -> str:
+        """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""
+        takes_energy = self.solver in ("auto", "gradient-step", "annealing")
+        if self.weights == "auto" and takes_energy and self.lam != "score" and not is_grey(pixels):
+            return "denoise-rgb"
+        return critic_name(self.weights, pixels)
+
     def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
         """The solver that was chosen, or that the weights were made for."""
         from locreg.restoration import default_solver
@@ -115,7 +124,14 @@ class Settings:
             solver = default_solver(regularizer, denoising=denoising)
         else:
             solver = _SOLVERS[self.solver]()
-        return solver if self.steps is None else replace(solver, steps=self.steps)
+        if self.steps is None:
+            return solver
+        if isinstance(solver, GradientStepOptions):
+            raise UsageError(
+                "These weights denoise in one step: leave --steps out, or choose a --solver that "
+                "takes steps, such as adam."
+            )
+        return replace(solver, steps=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,13 +308,14 @@ def _restore_file(
 
     image = read_image(job.source)
     check_writable(job.target, image)
-    name = weights_name(settings.weights, image.pixels)
+    name = settings.weights_for(image.pixels)
     if name not in regularizers:
         regularizers[name] = load_regularizer(name, settings.device)
     try:
         denoising = task_record["task"] == "denoise"
         solver = settings.solver_options(regularizers[name], denoising=denoising)
-        with Progress(job.source.name, solver.steps) as on_step:
+        steps = 1 if isinstance(solver, GradientStepOptions) else solver.steps
+        with Progress(job.source.name, steps) as on_step:
             given = {**arguments, "solver": solver, "on_step": on_step}
             y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
             found = task(y, regularizers[name], given)
@@ -336,7 +353,7 @@ def _write_page(
 
     name = done.record["weights"]
     if regularizers[name].noise_conditioned:
-        name = weights_name("auto", done.before)
+        name = critic_name("auto", done.before)
     if name not in regularizers:
         regularizers[name] = load_regularizer(name, settings.device)
     residual = done.found.residual[0].cpu()

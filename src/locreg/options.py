@@ -189,12 +189,6 @@ class AnnealingOptions:
 class GradientStepOptions:
     """One gradient step with a noise-conditioned energy, which is trained for it."""
 
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if self.steps != 1:
-            raise UsageError(f"gradient-step takes 1 step, got {self.steps}.")
-
 
 # Those that minimise one energy; annealing follows a sequence of energies.
 MinimiserOptions = (

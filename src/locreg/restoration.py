@@ -45,7 +45,7 @@ from locreg.solvers import (
 )
 
 # Of the lam of denoising, what is best on average over deblurring, inpainting and upscaling, on
-# photographs held out of the training; between 0.2 and 0.6 it matters little.
+# photographs held out of the training; between 0.2 and 0.5 it matters little.
 _SHARE_OF_OTHER_OPERATORS = 0.4
 
 _LamRule = Literal["sure", "discrepancy", "score"]
