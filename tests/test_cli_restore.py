@@ -99,6 +99,18 @@ def test_the_weights_that_restore_best_are_chosen(files, capsys, monkeypatch, mo
     assert json.loads(out)["weights"] == weights
 
 
+def test_an_image_without_white_noise_gets_a_hint(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    ramp = np.linspace(0, 1, 60, dtype=np.float32)
+    write_image(files / "smooth.png", np.broadcast_to(ramp, (3, 60, 60)).copy())
+    status, _, err = run(capsys, monkeypatch, "denoise", "smooth.png", "-o", "out.png")
+    assert status == 0
+    assert "hardly any white noise was found" in err
+    assert "--sigma, such as 0.03" in err
+    command = ("denoise", "smooth.png", "-o", "out.png", "--sigma", "0.03")
+    assert run(capsys, monkeypatch, *command)[2] == ""
+
+
 @pytest.mark.parametrize("task", [*TASKS, "denoise"])
 def test_a_report_is_one_page_with_four_pictures(files, capsys, monkeypatch, task):
     monkeypatch.chdir(files)

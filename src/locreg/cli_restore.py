@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 # From an observation, its regularizer and what all tasks take, to a restoration.
 Task = Callable[["Tensor", "LocalRegularizer", dict[str, Any]], "Restoration"]
 
+_HARDLY_ANY_NOISE = 0.004  # one step of an 8-bit image
+
 _SOLVERS: dict[str, type[SolverOptions]] = {
     "adam": AdamOptions,
     "gradient-descent": GradientDescentOptions,
@@ -323,6 +325,8 @@ def _restore_file(
         raise type(error)(f"{job.source}: {error}") from None
     if found.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
+    if denoising and settings.sigma == "auto" and found.sigma is not None:
+        _say_when_hardly_any_noise_was_found(job.source, found.sigma)
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
@@ -332,6 +336,15 @@ def _restore_file(
     else:
         print(sentence(record))
     return _Done(image.pixels, pixels, found, record)
+
+
+def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:
+    """Noise of JPEG files and of cameras that smooth is not white: the estimate passes it by."""
+    if sigma < _HARDLY_ANY_NOISE:
+        say(
+            f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
+            "is of another kind, as after JPEG: give --sigma, such as 0.03."
+        )
 
 
 @dataclass(frozen=True)
