@@ -51,6 +51,7 @@ def main() -> None:
     options = parser.parse_args()
 
     regularizer = locreg.load(options.weights)
+    checksum = parameter_checksum(regularizer)
     known = Measurements(options.csv, KEY, VALUES)
     for sigma in options.sigma:
         rows = []
@@ -58,7 +59,7 @@ def main() -> None:
         for path in tqdm(files, desc=f"{options.weights} {sigma:g} {options.given}"):
             row = {
                 "weights": options.weights,
-                "checksum": parameter_checksum(regularizer),
+                "checksum": checksum,
                 "folder": options.folder.name,
                 "sigma": f"{sigma:g}",
                 "given": options.given,

@@ -209,6 +209,7 @@ def main() -> None:
 
     known = Measurements(options.csv, KEY, VALUES)
     regularizers = {m: locreg.load(m) for m in options.methods if m not in ("start", *FIRST_LAM)}
+    checksums = {m: parameter_checksum(regularizer) for m, regularizer in regularizers.items()}
     for task in options.tasks:
         folder, channels, sigmas, degrade = TASKS[task]
         for sigma in sigmas:
@@ -218,18 +219,19 @@ def main() -> None:
                 for method in options.methods:
                     if method == "wiener" and problem.kernel is None:
                         continue
-                    regularizer = regularizers.get(method)
                     row = {
                         "version": VERSION,
                         "task": task,
                         "sigma": f"{sigma:g}",
                         "method": method,
-                        "checksum": "" if regularizer is None else parameter_checksum(regularizer),
+                        "checksum": checksums.get(method, ""),
                         "image": test.path.name,
                     }
                     found = known.find(row)
                     if found is None:
-                        found = known.add(row | measure(method, problem, sigma, regularizer))
+                        found = known.add(
+                            row | measure(method, problem, sigma, regularizers.get(method))
+                        )
                     rows.setdefault(method, []).append(found)
             for method, lines in rows.items():
                 mean = sum(float(line["psnr"]) for line in lines) / len(lines)

@@ -88,6 +88,7 @@ def main() -> None:
     options = parser.parse_args()
 
     regularizer = locreg.load(options.weights)
+    checksum = parameter_checksum(regularizer)
     known = Measurements(options.csv, KEY, VALUES)
     tests = photographs(options.data, "kodak24", regularizer.in_channels)
     for task, (sigma, degrade) in TASKS.items():
@@ -100,7 +101,7 @@ def main() -> None:
                     "sigma": f"{sigma:g}",
                     "size": str(options.size),
                     "weights": options.weights,
-                    "checksum": parameter_checksum(regularizer),
+                    "checksum": checksum,
                     "rule": rule,
                     "image": test.path.name,
                 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from locreg.objective import LinearOperator, Objective, Regularizer
 from locreg.options import AnnealingOptions, check_positive
-from locreg.solvers import Iterate, OnStep, Solution, Status, record
+from locreg.solvers import Iterate, OnStep, Solution, Status, finite, record
 
 LEAST_SIGMA = 0.002  # about the step between two values of an 8-bit image
 
@@ -67,11 +67,11 @@ def annealed_proximal_gradient(
         at_x = objective.evaluate(x)
         tau = level / weight
         record(history, at_x, tau, on_step)
-        if not torch.isfinite(at_x.energy).all():
+        if not finite(at_x):
             return Solution(x, Status.FAILED, tuple(history), len(history))
         step = torch.full((len(x), 1, 1, 1), tau, dtype=x.dtype, device=x.device)
         x = objective.prox(x - level * at_x.regularizer_gradient, step)
     at_x = objective.evaluate(x)
     record(history, at_x, 0.0, on_step)
-    status = Status.MAXIMUM_STEPS if torch.isfinite(at_x.energy).all() else Status.FAILED
+    status = Status.MAXIMUM_STEPS if finite(at_x) else Status.FAILED
     return Solution(x, status, tuple(history), len(history))

@@ -53,8 +53,7 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
             for file, name in zip(files, names, strict=True)
         ]
         _refuse_collisions(jobs)
-        for job in jobs:
-            _make_folders(job)
+        _make_folders(jobs)
         return jobs
     if not source.exists():
         raise LocregError(f"{source} does not exist.")
@@ -63,19 +62,19 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target} is the input itself, which is never overwritten.")
     check_writable(target)
-    job = Job(source, target, _page(pages, Path(target.name)))
-    _make_folders(job)
-    return [job]
+    jobs = [Job(source, target, _page(pages, Path(target.name)))]
+    _make_folders(jobs)
+    return jobs
 
 
 def _page(pages: Path | None, name: Path) -> Path | None:
     return None if pages is None else pages / name.with_name(f"{name.name}.html")
 
 
-def _make_folders(job: Job) -> None:
-    for file in (job.target, job.page):
-        if file is not None:
-            make_folder(file.parent)
+def _make_folders(jobs: list[Job]) -> None:
+    files = (file for job in jobs for file in (job.target, job.page) if file is not None)
+    for folder in {file.parent for file in files}:
+        make_folder(folder)
 
 
 def _writable_name(path: Path) -> Path:

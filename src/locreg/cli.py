@@ -29,6 +29,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
 from locreg.training_options import (
     DENOISER_CRITIC,
+    DENOISER_NOISE,
     CriticOptions,
     DataOptions,
     DenoiserRecipe,
@@ -136,17 +137,9 @@ class Train:
             data=self.data,
             training=self.training,
         )
-        from locreg.recipes import shell_command, train_from_folders
+        from locreg.recipes import train_from_folders
 
-        weights = train_from_folders(
-            self.output,
-            recipe,
-            resume=self.resume,
-            device=torch_device(self.device),
-            command=shell_command(sys.argv[1:]),
-        )
-        _report_training(self.output, weights, self.json)
-        return DONE
+        return _run_training(self, train_from_folders, recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +151,7 @@ class TrainDenoiser:
 
     clean: Path
     """Folder of clean images."""
-    noise: str = "0:0.5"
+    noise: str = str(DENOISER_NOISE)
     """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale."""
     initial: Path | None = None
     """Weight file of such an energy to begin with, in place of random weights."""
@@ -184,26 +177,33 @@ class TrainDenoiser:
             data=self.data,
             training=self.training,
         )
-        from locreg.recipes import shell_command, train_denoiser_from_folder
+        from locreg.recipes import train_denoiser_from_folder
 
-        weights = train_denoiser_from_folder(
-            self.output,
-            recipe,
-            resume=self.resume,
-            device=torch_device(self.device),
-            command=shell_command(sys.argv[1:]),
-        )
-        _report_training(self.output, weights, self.json)
-        return DONE
+        return _run_training(self, train_denoiser_from_folder, recipe)
 
 
-def _report_training(output: Path, weights: Weights, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"output": str(output), "training": weights.training}))
+def _run_training(
+    command: Train | TrainDenoiser,
+    train: Callable[..., Weights],
+    recipe: Recipe | DenoiserRecipe,
+) -> int:
+    """Train by a recipe, and say what was done."""
+    from locreg.recipes import shell_command
+
+    training = train(
+        command.output,
+        recipe,
+        resume=command.resume,
+        device=torch_device(command.device),
+        command=shell_command(sys.argv[1:]),
+    ).training
+    if command.json:
+        print(json.dumps({"output": str(command.output), "training": training}))
     else:
-        print(f"{output}: {weights.training['iterations_done']} iterations")
-    if weights.training["skipped_files"]:
-        say(f"{weights.training['skipped_files']} files could not be used, named above.")
+        print(f"{command.output}: {training['iterations_done']} iterations")
+    if training["skipped_files"]:
+        say(f"{training['skipped_files']} files could not be used, named above.")
+    return DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from locreg.solvers import (
     Status,
     choose,
     choose_evaluation,
+    finite,
     gradient_norm,
     record,
 )
@@ -72,7 +73,7 @@ def lbfgs(
 
 def _status(at_x: Evaluation, converged: Tensor, running: Tensor, used_up: bool) -> Status | None:
     """Why to stop, or None."""
-    if not torch.isfinite(at_x.energy).all():
+    if not finite(at_x):
         return Status.FAILED
     if running.any():
         return Status.MAXIMUM_STEPS if used_up else None

@@ -113,8 +113,7 @@ def train_denoiser_from_folder(
     """
     _check_output(output, resume)
     network = _network(recipe.critic, recipe.data.seed, device, noise_conditioned=True)
-    if recipe.initial is not None:
-        _load_initial(network, recipe.initial)
+    initial = None if recipe.initial is None else _load_initial(network, recipe.initial)
     held_out, seed = recipe.data.held_out, recipe.data.seed
     clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
     channels, options = recipe.critic.channels, recipe.training
@@ -135,7 +134,7 @@ def train_denoiser_from_folder(
         "clean": f"{recipe.clean.resolve().name}, {len(clean)} images",
         "noise": str(recipe.noise),
         "data": asdict(recipe.data),
-        "initial": None if recipe.initial is None else load_weights(recipe.initial).training,
+        "initial": initial,
     }
     trained = train_critic(
         DenoisingCriterion(pool, recipe.noise, options.batch, seed, options.precision),
@@ -292,13 +291,15 @@ def _validation_levels(noise: NoiseRange) -> list[float]:
     return usual or [(noise.low + noise.high) / 2]
 
 
-def _load_initial(network: PatchCritic, path: Path) -> None:
-    initial = load_weights(path).critic
-    if initial.describe() != network.describe():
+def _load_initial(network: PatchCritic, path: Path) -> dict[str, Any]:
+    """Begin with the weights of a file; returns the record of how they were made."""
+    initial = load_weights(path)
+    if initial.critic.describe() != network.describe():
         raise LocregError(
             f"{path} holds another architecture: give the same channels, widths and activation."
         )
-    network.load_state_dict(initial.state_dict())
+    network.load_state_dict(initial.critic.state_dict())
+    return initial.training
 
 
 def _record(options: LoopOptions, trained: TrainedCritic, command: str | None) -> dict[str, Any]:

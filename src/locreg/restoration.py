@@ -134,7 +134,9 @@ def restore(
             y,
         )
     lam = _checked_lam(lam)
-    level = _noise_level(y, sigma, lam, regularizer, estimate or _estimate(operator))
+    if operator is None and estimate is None:
+        estimate = estimate_sigma
+    level = _noise_level(y, sigma, lam, regularizer, estimate)
     solver = solver or default_solver(regularizer, denoising=operator is None)
     _check_solver(solver, regularizer)
     first = _first(y, operator, start)
@@ -210,10 +212,6 @@ def _checked_lam(lam: Lam) -> Lam:
             raise UsageError(f"lam must be a number, None or one of {rules}, got {lam!r}.")
         return lam
     return float(lam)
-
-
-def _estimate(operator: LinearOperator | None) -> Callable[[Tensor], float] | None:
-    return estimate_sigma if operator is None else None
 
 
 def _noise_level(

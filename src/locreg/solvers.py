@@ -93,7 +93,7 @@ def adam(
         rate = options.learning_rate * decay ** (step / max(options.steps - 1, 1))
         at_x = objective.evaluate(x)
         record(history, at_x, rate, on_step)
-        if not _finite(at_x):
+        if not finite(at_x):
             return Solution(x, Status.FAILED, tuple(history), len(history))
         mean.lerp_(at_x.gradient, 1 - options.beta1)
         square.lerp_(at_x.gradient.square(), 1 - options.beta2)
@@ -102,7 +102,7 @@ def adam(
     at_x = objective.evaluate(x)
     record(history, at_x, 0.0, on_step)
     return Solution(
-        x, Status.MAXIMUM_STEPS if _finite(at_x) else Status.FAILED, tuple(history), len(history)
+        x, Status.MAXIMUM_STEPS if finite(at_x) else Status.FAILED, tuple(history), len(history)
     )
 
 
@@ -118,7 +118,7 @@ def gradient_step(
     at_start = objective.evaluate(start)
     history = list[Iterate]()
     record(history, at_start, 1.0, on_step)
-    status = Status.MAXIMUM_STEPS if _finite(at_start) else Status.FAILED
+    status = Status.MAXIMUM_STEPS if finite(at_start) else Status.FAILED
     return Solution(start - at_start.gradient, status, tuple(history), 1)
 
 
@@ -137,7 +137,7 @@ def gradient_descent(
     for _ in range(options.steps):
         at_x = objective.evaluate(x)
         record(history, at_x, options.step_size, on_step)
-        if not _finite(at_x):
+        if not finite(at_x):
             return Solution(x, Status.FAILED, tuple(history), len(history))
         move = options.step_size * at_x.gradient
         x -= move
@@ -146,7 +146,7 @@ def gradient_descent(
             break
     at_x = objective.evaluate(x)
     record(history, at_x, 0.0, on_step)
-    if not _finite(at_x) or (at_x.energy > history[0].energy).any():
+    if not finite(at_x) or (at_x.energy > history[0].energy).any():
         status = Status.FAILED  # a step size too large climbs instead of descending
     return Solution(x, status, tuple(history), len(history))
 
@@ -179,7 +179,7 @@ def proximal_gradient(
     history: list[Iterate] = []
     for _ in range(options.steps - 1):
         record(history, at_x, tau, on_step)
-        if not _finite(at_x):
+        if not finite(at_x):
             return Solution(x, Status.FAILED, tuple(history), len(history))
         converged = history[-1].gradient_norm <= options.tolerance * x[0].numel() ** 0.5
         stalled = tau < 1e-7 * options.first_step
@@ -249,5 +249,6 @@ def record(
         on_step(len(history) - 1, iterate)
 
 
-def _finite(at_x: Evaluation) -> bool:
+def finite(at_x: Evaluation) -> bool:
+    """Whether the energy of every image is a number."""
     return bool(torch.isfinite(at_x.energy).all())

@@ -70,11 +70,22 @@ def restored_psnr(
     options: AdamOptions = AdamOptions(),
 ) -> float:
     """Mean PSNR in dB of noisy images (1, C, H, W) denoised by the paper's solver."""
+    return denoised_psnr(
+        lambda noisy: adam(Objective(noisy, regularizer, lam), noisy, options).image,
+        images,
+        sigma,
+        seed=seed,
+    )
+
+
+def denoised_psnr(
+    denoise: Callable[[Tensor], Tensor], images: Sequence[Tensor], sigma: float, *, seed: int
+) -> float:
+    """Mean PSNR in dB of images (1, C, H, W) that got noise and were denoised."""
     found = []
     for index, clean in enumerate(images):
         noisy = add_noise(clean, sigma, seed + index)
-        restored = adam(Objective(noisy, regularizer, lam), noisy, options).image
-        found.append(psnr(restored, clean).item())
+        found.append(psnr(denoise(noisy), clean).item())
     return float(np.mean(found))
 
 
@@ -152,11 +163,12 @@ class DenoiserValidation:
 
     def _psnr(self, critic: PatchCritic, sigma: float) -> float:
         regularizer = LocalRegularizer(critic).at(sigma)
-        values = []
-        for index, clean in enumerate(self.images):
-            noisy = add_noise(clean, sigma, self.seed + index)
-            values.append(psnr(noisy - sigma * regularizer.grad(noisy), clean).item())
-        return float(np.mean(values))
+        return denoised_psnr(
+            lambda noisy: noisy - sigma * regularizer.grad(noisy),
+            self.images,
+            sigma,
+            seed=self.seed,
+        )
 
 
 @dataclass(frozen=True)
