@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from conftest import Quadratic, random_image, small_critic
 from locreg.errors import UsageError
+from locreg.kernels import gaussian_kernel
 from locreg.objective import Objective
-from locreg.options import LBFGSOptions, ProximalGradientOptions
+from locreg.operators import blur_circular
+from locreg.options import AdamOptions, LBFGSOptions, ProximalGradientOptions
 from locreg.quasi_newton import lbfgs
-from locreg.regularizer import LocalRegularizer
+from locreg.regularizer import LocalRegularizer, load
 from locreg.restoration import restore
-from locreg.solvers import Status, proximal_gradient
+from locreg.solvers import Status, adam, proximal_gradient
+from locreg.validation import add_noise
+
+CPU = torch.device("cpu")
 
 SOLVERS = {
     "proximal gradient": (proximal_gradient, ProximalGradientOptions),
@@ -157,6 +162,23 @@ def test_both_find_the_same_minimiser_by_restore():
         for _, make in SOLVERS.values()
     ]
     torch.testing.assert_close(*images, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("blurred", [False, True])
+def test_lbfgs_has_the_energy_of_1000_adam_steps_after_a_tenth_of_the_gradients(
+    blurred, photograph
+):
+    sigma = 0.03 if blurred else 0.1
+    clean = torch.from_numpy(photograph[100:124, 210:234].copy()).permute(2, 0, 1)[None] / 255
+    operator = blur_circular(gaussian_kernel(7, 3.0), (3, 24, 24), CPU) if blurred else None
+    y = add_noise(operator.A(clean) if operator else clean, sigma, seed=0)
+    objective = Objective(y, load("denoise-rgb").at(sigma), sigma, operator)
+    long = adam(objective, y, AdamOptions(steps=1000))
+    short = lbfgs(objective, y, LBFGSOptions(steps=100))
+    start, least, reached = (
+        iterate.energy.item() for iterate in (long.history[0], long.history[-1], short.history[-1])
+    )
+    assert reached <= least + 1e-4 * (start - least)
 
 
 @pytest.mark.parametrize(
