@@ -18,14 +18,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 import locreg
-from inverse import Problem, photographs
-from lam_choice import TASKS, Identity, centre
+from inverse import tests
+from lam_choice import TASKS, centre
+from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.objective import Objective, Regularizer
 from locreg.options import AdamOptions, LBFGSOptions, MinimiserOptions, ProximalGradientOptions
+from locreg.problems import Problem
 from locreg.restoration import solve
 from locreg.solvers import Iterate
 from locreg.validation import psnr
-from measurements import Measurements, Row, parameter_checksum
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "solver", "image"]
 VALUES = ["lam", "start", "end", "psnr", "status", "gradients", "reached"]
@@ -64,8 +65,7 @@ def measure(
     def follow(_: int, iterate: Iterate) -> None:
         path.append((counted.gradients, iterate.energy.item()))
 
-    operator = None if isinstance(problem.operator, Identity) else problem.operator
-    objective = Objective(problem.y, counted, lam, operator)
+    objective = Objective(problem.y, counted, lam, problem.operator)
     found = solve(objective, problem.start, SOLVERS[solver], on_step=follow)
     start, end = path[0][1], path[-1][1]
     reached = [n for n, energy in path if least is not None and energy <= least]
@@ -99,10 +99,10 @@ def main() -> None:
     regularizer = locreg.load(options.weights)
     checksum = parameter_checksum(regularizer)
     known = Measurements(options.csv, KEY, VALUES)
-    tests = photographs(options.data, "kodak24", regularizer.in_channels)[: options.images]
+    chosen = tests(options.data, "kodak24", regularizer.in_channels)[: options.images]
     for task, (sigma, degrade) in TASKS.items():
         rows: dict[str, list[Row]] = {solver: [] for solver in SOLVERS}
-        for test in tqdm(tests, f"{task} {options.weights}"):
+        for test in tqdm(chosen, f"{task} {options.weights}"):
             problem, least = degrade(centre(test, options.size), sigma), None
             for solver in SOLVERS:
                 row = {

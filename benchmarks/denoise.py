@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 import locreg
 from locreg.images import list_images, read_samples, to_channels, to_unit_range
+from locreg.measurements import Measurements, Row, parameter_checksum, seed_of
 from locreg.validation import add_noise, psnr
-from measurements import Measurements, Row, parameter_checksum, seed_of
 
 KEY = ["weights", "checksum", "folder", "sigma", "given", "image"]
 VALUES = ["used_sigma", "lam", "psnr", "seconds"]

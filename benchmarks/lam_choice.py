@@ -11,15 +11,17 @@ image. sigma is given.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
 import locreg
-from inverse import Photograph, Problem, gaussian, observe, photographs
+from inverse import Test, gaussian, tests
+from locreg.measurements import Measurements, Row, parameter_checksum
+from locreg.problems import Photograph, Problem, denoising
 from locreg.restoration import Lam
 from locreg.validation import best_lam, psnr
-from measurements import Measurements, Row, parameter_checksum
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "rule", "image"]
 VALUES = ["lam", "psnr"]
@@ -31,34 +33,18 @@ RULES: dict[str, Lam] = {
 }
 
 
-class Identity:
-    """The operator of denoising."""
-
-    def A(self, x):
-        """x itself."""
-        return x
-
-    A_adjoint = A
+TASKS: dict[str, tuple[float, Callable[[Test, float], Problem]]] = {
+    "denoising": (0.1, lambda test, sigma: denoising(test.photograph, sigma)),
+    "deblurring": (0.03, gaussian),
+}
 
 
-def denoising(test: Photograph, sigma: float) -> Problem:
-    """White noise alone."""
-    y = observe(test, Identity(), sigma)
-
-    def restore(regularizer: locreg.LocalRegularizer, lam: Lam = None) -> locreg.Restoration:
-        return locreg.restore(y, regularizer, sigma=sigma, lam=lam)
-
-    return Problem(test.clean, Identity(), y, y, restore)
-
-
-TASKS = {"denoising": (0.1, denoising), "deblurring": (0.03, gaussian)}
-
-
-def centre(test: Photograph, size: int) -> Photograph:
+def centre(test: Test, size: int) -> Test:
     """The middle of a photograph, size x size pixels."""
-    top, left = ((n - size) // 2 for n in test.clean.shape[-2:])
-    crop = test.clean[..., top : top + size, left : left + size].contiguous()
-    return Photograph(crop, test.path, test.index)
+    clean = test.photograph.clean
+    top, left = ((n - size) // 2 for n in clean.shape[-2:])
+    crop = clean[..., top : top + size, left : left + size].contiguous()
+    return Test(Photograph(crop, test.photograph.name), test.path, test.index)
 
 
 def measure(rule: str, problem: Problem, regularizer: locreg.LocalRegularizer) -> Row:
@@ -90,12 +76,12 @@ def main() -> None:
     regularizer = locreg.load(options.weights)
     checksum = parameter_checksum(regularizer)
     known = Measurements(options.csv, KEY, VALUES)
-    tests = photographs(options.data, "kodak24", regularizer.in_channels)
+    kodak = tests(options.data, "kodak24", regularizer.in_channels)
     for task, (sigma, degrade) in TASKS.items():
         means = {}
         for rule in options.rules:
             rows = []
-            for test in tqdm(tests, f"{task} {rule}"):
+            for test in tqdm(kodak, f"{task} {rule}"):
                 row = {
                     "task": task,
                     "sigma": f"{sigma:g}",
@@ -112,7 +98,7 @@ def main() -> None:
                 rows.append(float(found["psnr"]))
             means[rule] = sum(rows) / len(rows)
         for rule, mean in means.items():
-            print(f"{task}, {options.weights}, {rule}: {mean:.2f} dB, {len(tests)} images")
+            print(f"{task}, {options.weights}, {rule}: {mean:.2f} dB, {len(kodak)} images")
 
 
 if __name__ == "__main__":

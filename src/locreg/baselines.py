@@ -1,4 +1,8 @@
-"""Classical methods to compare with, all of them from well-kept libraries."""
+"""Classical methods to compare with, all of them from libraries.
+
+scikit-image and bm3d are not among locreg's dependencies: `locreg.methods` asks whether they are
+installed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from locreg.errors import LocregError
 from locreg.objective import LinearOperator
 
 # Steps of the primal and the dual variable differ: images are of size 1, the dual variable of size
@@ -16,7 +19,7 @@ _STEP_RATIO = 7.0
 
 
 def total_variation(
-    y: Tensor, operator: LinearOperator, lam: float, start: Tensor, *, steps: int = 80
+    y: Tensor, operator: LinearOperator | None, lam: float, start: Tensor, *, steps: int = 80
 ) -> Tensor:
     """argmin_x 1/2 |Ax - y|^2 + lam TV(x), isotropic, each channel by itself.
 
@@ -24,12 +27,13 @@ def total_variation(
 
     Args:
         y: the observation.
-        operator: one of deepinv's.
+        operator: one of deepinv's; None is the identity.
         lam: weight of the total variation.
         start: where to start, in the operator's domain.
         steps: of the algorithm.
     """
     from deepinv.optim import L2, PDCP, L12Prior, TVPrior
+    from deepinv.physics import Denoising
 
     variation = TVPrior()
     model = PDCP(
@@ -45,7 +49,7 @@ def total_variation(
         custom_init=lambda *_: (start, start, torch.zeros_like(variation.nabla(start))),
     )
     with torch.no_grad():
-        found: Tensor = model(y, operator)
+        found: Tensor = model(y, operator or Denoising())
     return found
 
 
@@ -56,18 +60,59 @@ def wiener(y: Tensor, kernel: NDArray[np.float32], balance: float) -> Tensor:
         y: blurred images (B, C, H, W), wrapped around.
         kernel: (h, w).
         balance: weight of the prior.
-
-    Raises:
-        LocregError: when scikit-image is not installed.
     """
-    try:
-        from skimage.restoration import wiener as deconvolve
-    except ImportError:
-        raise LocregError(
-            "Wiener deconvolution needs scikit-image: pip install scikit-image."
-        ) from None
+    from skimage.restoration import wiener as deconvolve
+
     planes = [
         deconvolve(plane.double().numpy(), kernel.astype(np.float64), balance, clip=False)
         for plane in y.flatten(0, 1)
     ]
     return torch.from_numpy(np.stack(planes)).view(y.shape).to(y)
+
+
+def non_local_means(y: Tensor, sigma: float) -> Tensor:
+    """Non-local means of images (B, C, H, W) by scikit-image, with the settings of its gallery.
+
+    Buades, Coll, Morel, *A non-local algorithm for image denoising*, 2005.
+    """
+    from skimage.restoration import denoise_nl_means
+
+    found = [
+        denoise_nl_means(
+            image.permute(1, 2, 0).double().numpy(),
+            patch_size=5,
+            patch_distance=6,
+            h=0.8 * sigma,
+            sigma=sigma,
+            fast_mode=True,
+            channel_axis=-1,
+        ).reshape(*image.shape[1:], -1)
+        for image in y
+    ]
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).to(y)
+
+
+def bm3d_by_its_authors(y: Tensor, sigma: float) -> Tensor:
+    """BM3D, for colour CBM3D, of images (B, C, H, W), by the bm3d package with its defaults.
+
+    Dabov, Foi, Katkovnik, Egiazarian, *Image denoising by sparse 3-D transform-domain
+    collaborative filtering*, 2007.
+    """
+    import bm3d
+
+    found = []
+    for image in y.double().numpy():
+        if len(image) == 1:
+            found.append(np.asarray(bm3d.bm3d(image[0], sigma)).reshape(image.shape))
+        else:
+            found.append(bm3d.bm3d_rgb(image.transpose(1, 2, 0), sigma).transpose(2, 0, 1))
+    return torch.from_numpy(np.stack(found)).to(y)
+
+
+def bm3d_by_deepinv(y: Tensor, sigma: float) -> Tensor:
+    """BM3D of images (B, C, H, W) by deepinv's PyTorch implementation with its defaults."""
+    from deepinv.models import BM3D
+
+    with torch.no_grad():
+        found: Tensor = BM3D(use_legacy=False)(y, sigma)
+    return found

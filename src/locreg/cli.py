@@ -24,6 +24,7 @@ from locreg.cli_common import (
     scores_of,
     torch_device,
 )
+from locreg.cli_evaluate import Evaluate
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
@@ -235,6 +236,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "train-denoiser": TrainDenoiser,
     "info": Info,
+    "evaluate": Evaluate,
 }
 
 

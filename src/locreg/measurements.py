@@ -6,20 +6,31 @@ import csv
 import zlib
 from pathlib import Path
 
-import locreg
+from locreg.errors import LocregError
+from locreg.regularizer import LocalRegularizer
 
 Row = dict[str, str]
 
 
 class Measurements:
-    """The lines of a file, found by the columns that make two of them the same measurement."""
+    """The lines of a file, found by the columns that make two of them the same measurement.
+
+    Of two lines with the same key the later one counts.
+
+    Raises:
+        LocregError: when the file has other columns.
+    """
 
     def __init__(self, path: Path, key: list[str], values: list[str]) -> None:
         self.path, self.key, self.columns = path, key, key + values
         self.rows: dict[tuple[str, ...], Row] = {}
         if path.exists():
             with path.open(newline="") as file:
-                self.rows = {self._key(row): row for row in csv.DictReader(file)}
+                lines = csv.DictReader(file)
+                if lines.fieldnames != self.columns:
+                    raise LocregError(f"{path} holds something else: choose another name.")
+                # A line that a killed run left unfinished has no value in its last columns.
+                self.rows = {self._key(row): row for row in lines if None not in row.values()}
 
     def find(self, row: Row) -> Row | None:
         """The line of this key, if it is there."""
@@ -27,11 +38,13 @@ class Measurements:
 
     def add(self, row: Row) -> Row:
         """Write a line."""
-        new = not self.path.exists()
+        content = self.path.read_bytes() if self.path.exists() else b""
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
-            if new:
+            if not content:
                 writer.writeheader()
+            elif not content.endswith(b"\n"):  # left by a killed run
+                file.write("\n")
             writer.writerow(row)
         self.rows[self._key(row)] = row
         return row
@@ -40,7 +53,7 @@ class Measurements:
         return tuple(row[name] for name in self.key)
 
 
-def parameter_checksum(regularizer: locreg.LocalRegularizer) -> str:
+def parameter_checksum(regularizer: LocalRegularizer) -> str:
     """Tells weights apart, and the lam that is stored with them."""
     checksum = zlib.crc32(repr(regularizer.calibration).encode())
     for parameter in regularizer.critic.parameters():

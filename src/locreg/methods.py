@@ -1,0 +1,170 @@
+"""Methods to compare, by name: the peers, and locreg with any weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from torch import Tensor
+
+from locreg.baselines import (
+    bm3d_by_deepinv,
+    bm3d_by_its_authors,
+    non_local_means,
+    total_variation,
+    wiener,
+)
+from locreg.errors import UsageError
+from locreg.measurements import parameter_checksum
+from locreg.problems import Problem
+from locreg.regularizer import load
+from locreg.validation import best_lam, psnr
+
+LOCREG = "locreg:"
+_RATIO = 1.5  # between two lams in the search for the best of a classical method
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a method makes of a problem, and the weight of its prior, if it has one."""
+
+    image: Tensor
+    lam: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to restore.
+
+    Attributes:
+        name: as it was asked for.
+        version: tells one implementation and its weights from another.
+        restore: from a problem to an image.
+        informed: whether it chooses its parameter in view of the clean image.
+        channels: of the images that its weights were made for; None takes any.
+    """
+
+    name: str
+    version: str
+    restore: Callable[[Problem], Restored]
+    informed: bool = False
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class _Peer:
+    tasks: tuple[str, ...]
+    package: str
+    restore: Callable[[Problem], Restored]
+    informed: bool = False
+
+
+def _noisy(problem: Problem) -> Restored:
+    return Restored(problem.start)
+
+
+def _tv(problem: Problem) -> Restored:
+    def solve(lam: float) -> Tensor:
+        return total_variation(problem.y, problem.operator, lam, problem.start)
+
+    first = 0.3 * problem.sigma**1.3 if problem.operator else 0.5 * problem.sigma
+    return _at_best_lam(problem, solve, first)
+
+
+def _wiener(problem: Problem) -> Restored:
+    kernel = problem.kernel
+    assert kernel is not None  # it serves deblurring only
+    return _at_best_lam(problem, lambda lam: wiener(problem.y, kernel, lam), 30 * problem.sigma**2)
+
+
+def _at_best_lam(problem: Problem, solve: Callable[[float], Tensor], first: float) -> Restored:
+    """The image of the lam that is best in view of the clean image."""
+    lam, _ = best_lam(
+        lambda lam: psnr(solve(lam), problem.clean).item(), max(first, 1e-5), ratio=_RATIO
+    )
+    return Restored(solve(lam), lam)
+
+
+_BM3D_BY_DEEPINV = _Peer(
+    ("denoise",), "ptwt", lambda problem: Restored(bm3d_by_deepinv(problem.y, problem.sigma))
+)
+_EVERY_TASK = ("denoise", "deblur", "inpaint", "upscale")
+_PEERS = {
+    "noisy": _Peer(_EVERY_TASK, "locreg", _noisy),
+    "tv": _Peer(_EVERY_TASK, "deepinv", _tv, informed=True),
+    "wiener": _Peer(("deblur",), "scikit-image", _wiener, informed=True),
+    "nlm": _Peer(
+        ("denoise",),
+        "scikit-image",
+        lambda problem: Restored(non_local_means(problem.y, problem.sigma)),
+    ),
+    "bm3d": _Peer(
+        ("denoise",),
+        "bm3d",
+        lambda problem: Restored(bm3d_by_its_authors(problem.y, problem.sigma)),
+    ),
+}
+_HOW_TO_INSTALL = {
+    "scikit-image": 'pip install "locreg[evaluate]"',
+    "bm3d": "pip install bm3d (its licence is for non-commercial use), or ptwt for deepinv's",
+}
+
+
+def check_method(name: str, task: str) -> None:
+    """Refuse a method that is not known, or does not serve a task.
+
+    Raises:
+        UsageError: when it is so.
+    """
+    if name.startswith(LOCREG):
+        return
+    if name not in _PEERS:
+        known = ", ".join([*_PEERS, f"{LOCREG}WEIGHTS"])
+        raise UsageError(f"There is no method {name!r}; there are {known}.")
+    if task not in _PEERS[name].tasks:
+        serving = ", ".join(n for n, peer in _PEERS.items() if task in peer.tasks)
+        raise UsageError(f"{name} does not {task}; of the peers, {serving} do.")
+
+
+def how_to_install(name: str) -> str | None:
+    """What to do before a method can be used; None where it is ready."""
+    if name.startswith(LOCREG) or _peer(name) is not None:
+        return None
+    return _HOW_TO_INSTALL[_PEERS[name].package]
+
+
+def find_method(name: str) -> Method:
+    """The method of a name that is known and installed.
+
+    Raises:
+        LocregError: when its weights cannot be read.
+    """
+    if name.startswith(LOCREG):
+        regularizer = load(name.removeprefix(LOCREG))
+
+        def restore(problem: Problem) -> Restored:
+            found = problem.restore(regularizer, None)
+            return Restored(found.image, found.lam)
+
+        return Method(
+            name, parameter_checksum(regularizer), restore, channels=regularizer.in_channels
+        )
+    peer = _peer(name)
+    if peer is None:
+        raise UsageError(f"{name} is not installed: {how_to_install(name)}.")
+    return Method(name, f"{peer.package} {version(peer.package)}", peer.restore, peer.informed)
+
+
+def _peer(name: str) -> _Peer | None:
+    """The peer, or what stands in for it, if it is installed."""
+    candidates = [_PEERS[name], *([_BM3D_BY_DEEPINV] if name == "bm3d" else [])]
+    return next((peer for peer in candidates if _installed(peer.package)), None)
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,168 @@
+"""Means of measured cells, paired differences with their confidence intervals, and markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locreg.measurements import Row
+
+_RESAMPLES = 10_000
+_COVERAGE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean paired difference to the reference, and its 95% interval; None for a single image."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A method at a noise level: means over its finished images; None where nothing is known.
+
+    Attributes:
+        psnr, ssim, lpips, seconds, megabytes: means over the images.
+        difference: of PSNR to the reference, over the images that both have finished.
+    """
+
+    sigma: str
+    method: str
+    version: str
+    images: int
+    psnr: float | None
+    ssim: float | None
+    lpips: float | None
+    seconds: float | None
+    megabytes: float | None
+    difference: Difference | None
+
+
+def summarize(rows: Sequence[Row], reference: str) -> list[Summary]:
+    """One summary a noise level and method, in the order of the rows.
+
+    The interval is that of the percentile bootstrap over images (Efron 1979), from a fixed seed.
+
+    Args:
+        rows: lines of `locreg.evaluation`.
+        reference: the method that the others are compared with.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["sigma"], row["method"]), []).append(row)
+    return [
+        Summary(
+            sigma=sigma,
+            method=method,
+            version=lines[0]["version"],
+            images=len(lines),
+            psnr=_mean(lines, "psnr"),
+            ssim=_mean(lines, "ssim"),
+            lpips=_mean(lines, "lpips"),
+            seconds=_mean(lines, "seconds"),
+            megabytes=_mean(lines, "megabytes"),
+            difference=None
+            if method == reference
+            else _difference(lines, groups.get((sigma, reference), [])),
+        )
+        for (sigma, method), lines in groups.items()
+    ]
+
+
+def markdown(summaries: Sequence[Summary], reference: str) -> str:
+    """A table a noise level; the best of each column is bold."""
+    levels = list(dict.fromkeys(summary.sigma for summary in summaries))
+    return "\n".join(
+        _level(sigma, [s for s in summaries if s.sigma == sigma], reference) for sigma in levels
+    )
+
+
+def _level(sigma: str, summaries: list[Summary], reference: str) -> str:
+    lines = [
+        f"Noise level {sigma}:",
+        "",
+        f"| method | images | PSNR | to {reference} | SSIM | LPIPS | seconds | MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    psnr = _column([s.psnr for s in summaries], 2, best=max)
+    ssim = _column([s.ssim for s in summaries], 3, best=max)
+    lpips = _column([s.lpips for s in summaries], 3, best=min)
+    seconds = _column([s.seconds for s in summaries], 2)
+    memory = _column([s.megabytes for s in summaries], 0)
+    for index, s in enumerate(summaries):
+        cells = [
+            s.method,
+            str(s.images),
+            psnr[index],
+            _show(s.difference),
+            ssim[index],
+            lpips[index],
+            seconds[index],
+            memory[index],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _column(values: list[float | None], digits: int, best: object = None) -> list[str]:
+    """Numbers as words; those that read like the best one bold."""
+    words = ["" if value is None else f"{value:.{digits}f}" for value in values]
+    known = [value for value in values if value is not None]
+    if best not in (min, max) or len(known) < 2:
+        return words
+    champion = f"{(max if best is max else min)(known):.{digits}f}"
+    return [f"**{word}**" if word == champion else word for word in words]
+
+
+def _show(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    if difference.interval is None:
+        return f"{difference.mean:+.2f}"
+    low, high = difference.interval
+    return f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _mean(rows: list[Row], column: str) -> float | None:
+    values = _numbers(rows, column)
+    return float(np.mean(values)) if len(values) else None
+
+
+def _numbers(rows: list[Row], column: str) -> NDArray[np.float64]:
+    """The values of a column, without those that are not known."""
+    found = []
+    for row in rows:
+        try:
+            found.append(float(row[column]))
+        except ValueError:
+            continue
+    return np.array(found)
+
+
+def _difference(rows: list[Row], reference: list[Row]) -> Difference | None:
+    others = {row["image"]: float(row["psnr"]) for row in reference}
+    gains = np.array(
+        [float(row["psnr"]) - others[row["image"]] for row in rows if row["image"] in others]
+    )
+    gains = gains[np.isfinite(gains)]
+    if not len(gains):
+        return None
+    return Difference(
+        mean=float(gains.mean()),
+        interval=bootstrap_interval(gains) if len(gains) > 1 else None,
+        images=len(gains),
+    )
+
+
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of the mean, from a fixed seed."""
+    random = np.random.default_rng(0)
+    means = values[random.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
+    return float(low), float(high)

