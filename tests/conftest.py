@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import skimage.data
 import torch
 from hypothesis import settings
 
+from locreg.cli import main
 from locreg.critic import Layer, PatchCritic
 from locreg.weights import Calibration, Weights, save_weights
 
@@ -43,11 +45,35 @@ def random_image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64)
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+class Trap:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
 class Quadratic:
     """R(x) = |x|^2 / 2."""
 
     def value_and_grad(self, x):
         return 0.5 * x.flatten(1).square().sum(1), x
+
+
+@pytest.fixture
+def locreg(monkeypatch, capsys):
+    """Run a command in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["locreg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -11,26 +11,11 @@ import numpy as np
 import pytest
 import pyvips
 
-from locreg.cli import main
 from locreg.images import read_samples
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
 
 FAST = ("--steps", "2")
-
-
-@pytest.fixture
-def locreg(monkeypatch, capsys):
-    """Run a command in this process: (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["locreg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
 
 
 def save(path, samples, interpretation="srgb", **options):

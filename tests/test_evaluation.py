@@ -10,10 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import random_image
+from conftest import Trap, random_image
 from locreg import evaluation, methods
 from locreg.baselines import non_local_means, total_variation
-from locreg.cli import main
 from locreg.errors import LocregError, UsageError
 from locreg.evaluation import evaluate
 from locreg.evaluation_options import EvaluationOptions, TaskOptions
@@ -219,36 +218,27 @@ def test_options_that_cannot_work_are_refused(tmp_path, wrong):
         TaskOptions(factor=1)
 
 
-def run(*arguments, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["locreg", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as found:
-        main()
-    return found.value.code
-
-
-def test_the_command_writes_table_and_summary(
-    three_images, tmp_path, weight_file, capsys, monkeypatch
-):
+def test_the_command_writes_table_and_summary(three_images, tmp_path, weight_file, locreg):
     out = tmp_path / "out"
     methods = f"noisy,tv,locreg:{weight_file}"
     arguments = ["--test", three_images, "-o", out, "--sigma", "0.1", "--methods", methods]
-    assert run(*arguments, "--processes", "2", "--task", "inpaint", monkeypatch=monkeypatch) == 0
-    printed = capsys.readouterr()
-    assert printed.out.strip() == (out / "table.md").read_text().strip()
-    assert "got the best parameter of each" in printed.out
+    status, printed, _ = locreg("evaluate", *arguments, "--processes", "2", "--task", "inpaint")
+    assert status == 0
+    assert printed.strip() == (out / "table.md").read_text().strip()
+    assert "got the best parameter of each" in printed
     summary = json.loads((out / "summary.json").read_text())
     assert [s["method"] for s in summary["summaries"]] == methods.split(",")
     assert all(s["images"] == 3 for s in summary["summaries"])
     assert len((out / "cells.csv").read_text().splitlines()) == 10
 
 
-def test_a_single_image_has_no_interval(tmp_path, capsys, monkeypatch, photograph):
+def test_a_single_image_has_no_interval(tmp_path, locreg, photograph):
     folder = tmp_path / "one"
     folder.mkdir()
     pyvips.Image.new_from_array(photograph[:32, :32]).write_to_file(str(folder / "a.png"))
     arguments = ["--test", folder, "-o", tmp_path / "out", "--methods", "noisy,nlm"]
-    assert run(*arguments, monkeypatch=monkeypatch) == 0
-    table = capsys.readouterr().out
+    status, table, _ = locreg("evaluate", *arguments)
+    assert status == 0
     assert "[" not in table.split("| --- |")[-1]
 
 
@@ -268,40 +258,30 @@ def test_a_single_image_has_no_interval(tmp_path, capsys, monkeypatch, photograp
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(
-    arguments, status, said, three_images, tmp_path, capsys, monkeypatch
+    arguments, status, said, three_images, tmp_path, locreg
 ):
     out = tmp_path / "out"
-    found = run("--test", three_images, "-o", out, *arguments, monkeypatch=monkeypatch)
+    found, _, error = locreg("evaluate", "--test", three_images, "-o", out, *arguments)
     assert found == status
-    assert said in capsys.readouterr().err
+    assert said in error
     assert not (out / "cells.csv").exists()
 
 
-def test_a_peer_that_is_not_installed_is_left_out(three_images, tmp_path, capsys, monkeypatch):
+def test_a_peer_that_is_not_installed_is_left_out(three_images, tmp_path, locreg, monkeypatch):
     monkeypatch.setattr(methods, "_installed", lambda package: package == "locreg")
     arguments = ["--test", three_images, "-o", tmp_path / "out", "--sigma", "0.1"]
-    assert run(*arguments, "--methods", "noisy,bm3d,nlm", monkeypatch=monkeypatch) == 0
-    said = capsys.readouterr()
-    assert "bm3d is not installed and left out: pip install bm3d" in said.err
-    assert 'nlm is not installed and left out: pip install "locreg[evaluate]"' in said.err
-    assert "| noisy | 3 |" in said.out
-    assert run(*arguments, "--methods", "bm3d", monkeypatch=monkeypatch) == 2
-
-
-class Touch:
-    """Unpickling it would write a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
+    status, table, said = locreg("evaluate", *arguments, "--methods", "noisy,bm3d,nlm")
+    assert status == 0
+    assert "bm3d is not installed and left out: pip install bm3d" in said
+    assert 'nlm is not installed and left out: pip install "locreg[evaluate]"' in said
+    assert "| noisy | 3 |" in table
+    assert locreg("evaluate", *arguments, "--methods", "bm3d")[0] == 2
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pth"])
 def test_weights_of_alexnet_cannot_run_code(tmp_path, suffix):
     path, written = tmp_path / f"alexnet{suffix}", tmp_path / "written"
-    content = {"AlexNet_0": Touch(written)}
+    content = {"AlexNet_0": Trap(written)}
     path.write_bytes(pickle.dumps(content))
     if suffix == ".pth":
         torch.save(content, path)

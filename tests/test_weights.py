@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from conftest import small_critic
+from conftest import Trap, small_critic
 from locreg.errors import LocregError
 from locreg.weights import (
     FORMAT,
@@ -106,12 +106,8 @@ def test_other_files_are_refused_by_name(tmp_path, make, words):
 
 
 def test_a_pickle_is_never_executed(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "exploded"), "w"))
-
     path = tmp_path / "w.safetensors"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps(Trap(tmp_path / "exploded")))
     with pytest.raises(LocregError, match="pickle"):
         load_weights(path)
     assert not (tmp_path / "exploded").exists()

@@ -208,6 +208,38 @@ def _run_training(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportLocalreg:
+    """Convert the regularizer that the paper's authors released into a weight file."""
+
+    input: Positional[Path]
+    """Folder with params.json and checkpoint_last.pt."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    clean: Path | None = None
+    """Folder of clean images to fit lam on; without it, restoring needs --lam."""
+
+    def run(self) -> int:
+        """Convert, calibrate if asked to, write."""
+        from locreg.import_localreg import calibrated, import_localreg
+        from locreg.recipes import check_new_output
+        from locreg.weights import save_weights
+
+        check_new_output(self.output)
+        weights = import_localreg(self.input)
+        if self.clean is not None:
+            weights = calibrated(weights, self.clean)
+        save_weights(weights, self.output)
+        critic = weights.critic
+        print(
+            f"{self.output}: receptive field {critic.receptive_field}x{critic.receptive_field}, "
+            f"stride {critic.stride}"
+        )
+        if self.clean is None:
+            say("lam is not fitted: restore with --lam, or import with --clean FOLDER.")
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Show what a weight file holds: layers, criterion, training record, calibration."""
 
@@ -235,6 +267,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "score": Score,
     "train": Train,
     "train-denoiser": TrainDenoiser,
+    "import-localreg": ImportLocalreg,
     "info": Info,
     "evaluate": Evaluate,
 }

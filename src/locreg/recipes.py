@@ -183,11 +183,27 @@ def _split(recipe: Recipe) -> _Split:
     return _Split(clean, degraded, clean_held_out, degraded_held_out)
 
 
-def _check_output(output: Path, resume: bool) -> None:
+def check_new_output(output: Path) -> None:
+    """Refuse a weight file that cannot be written, or exists, before any work is done.
+
+    Raises:
+        UsageError: when its suffix is another.
+        LocregError: when its folder does not exist, or it does.
+    """
+    _check_name(output)
+    if output.exists():
+        raise LocregError(f"{output} exists already: choose another name, or delete it.")
+
+
+def _check_name(output: Path) -> None:
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} must have the suffix .safetensors.")
     if not output.parent.is_dir():
         raise LocregError(f"{output.parent} does not exist: make this folder first.")
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    _check_name(output)
     if resume:
         return
     if checkpoint_path(output).exists():
@@ -195,9 +211,9 @@ def _check_output(output: Path, resume: bool) -> None:
             f"{checkpoint_path(output)} is left from an earlier training: "
             "resume it, or delete it to start anew."
         )
-    for path in (output, log_path(output)):
-        if path.exists():
-            raise LocregError(f"{path} exists already: choose another name, or delete it.")
+    check_new_output(output)
+    if log_path(output).exists():
+        raise LocregError(f"{log_path(output)} exists already: choose another name, or delete it.")
 
 
 def _unpaired(

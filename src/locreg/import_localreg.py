@@ -1,0 +1,134 @@
+"""The regularizer that the paper's authors released, as a locreg weight file.
+
+Their format (github.com/jprost76/LocalReg, MIT) is a folder with ``params.json``, which lists the
+convolutions as [channels in, channels out, kernel, stride], and ``checkpoint_last.pt``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from locreg.calibration import calibrate_white_noise
+from locreg.critic import Layer, PatchCritic
+from locreg.errors import LocregError
+from locreg.images import list_images
+from locreg.regularizer import LocalRegularizer
+from locreg.validation import load_crops
+from locreg.weights import Weights
+
+_CALIBRATION_IMAGES = 16
+_CALIBRATION_SIZE = 128
+
+
+def import_localreg(folder: Path) -> Weights:
+    """Convert a released checkpoint; it holds no calibration.
+
+    The scores are those of the released code: a last layer of several channels, of which it takes
+    the mean, becomes one layer with the mean of its kernels. The receptive field is derived from
+    the layers: theirs sees 13x13 pixels in steps of 3, whatever its parameters say. Nothing but
+    tensors and numbers is unpickled.
+
+    Raises:
+        LocregError: when a file is missing, cannot be read, or holds another network.
+    """
+    parameters = _read_parameters(folder / "params.json")
+    tensors = _read_tensors(folder / "checkpoint_last.pt")
+    convolutions = parameters["conv_params"]
+    last = len(convolutions) - 1
+    layers = tuple(
+        Layer(
+            channels=1 if index == last else out,
+            kernel=kernel,
+            stride=stride,
+            activation="identity" if index == last else "relu",
+        )
+        for index, (_, out, kernel, stride) in enumerate(convolutions)
+    )
+    critic = PatchCritic(layers, in_channels=convolutions[0][0])
+    state = {}
+    for index in range(len(layers)):
+        weight, bias = (tensors.pop(f"net.{2 * index}.{name}", None) for name in ("weight", "bias"))
+        if weight is None or bias is None:
+            raise LocregError(f"{folder}: the checkpoint lacks layer {index + 1} of params.json.")
+        if index == last:
+            weight, bias = weight.mean(0, keepdim=True), bias.mean(0, keepdim=True)
+        state[f"weights.{index}"], state[f"biases.{index}"] = weight, bias
+    try:
+        critic.load_state_dict(state)
+    except RuntimeError:
+        raise LocregError(f"{folder}: checkpoint and params.json hold different layers.") from None
+    if tensors:
+        raise LocregError(f"{folder}: the checkpoint holds more layers than params.json.")
+    return Weights(
+        critic=critic.requires_grad_(False),
+        criterion={"name": "wasserstein", "penalty": parameters.get("mu"), "two_sided": True},
+        training={
+            "imported_from": "github.com/jprost76/LocalReg",
+            "licence": "MIT",
+            "parameters": parameters,
+        },
+    )
+
+
+def calibrated(weights: Weights, clean: Path, *, progress: bool = True) -> Weights:
+    """The same with lam fitted for white noise on the images of a folder.
+
+    Raises:
+        LocregError: when the folder holds no images.
+    """
+    crops = load_crops(
+        list_images(clean)[:_CALIBRATION_IMAGES],
+        size=_CALIBRATION_SIZE,
+        channels=weights.critic.in_channels,
+    )
+    low, high = _noise_range(weights.training["parameters"])
+    calibration = calibrate_white_noise(
+        LocalRegularizer(weights.critic),
+        crops,
+        degraded_sigmas=(low, high),
+        seed=0,
+        progress=progress,
+    )
+    return replace(weights, calibration=calibration)
+
+
+def _noise_range(parameters: dict[str, Any]) -> tuple[float, float]:
+    """The noise of the training: a number, or a list of two."""
+    noise = parameters.get("noise_std", 0.1)
+    low, high = noise if isinstance(noise, list) else (noise, noise)
+    return float(low), float(high)
+
+
+def _read_parameters(path: Path) -> dict[str, Any]:
+    try:
+        parameters: dict[str, Any] = json.loads(path.read_text())
+        convolutions = parameters["conv_params"]
+        whole = all(len(row) == 4 and all(isinstance(n, int) for n in row) for row in convolutions)
+        activation = str(parameters.get("act", "relu")).lower()
+    except OSError:
+        raise LocregError(f"{path} cannot be read: give the folder of a released model.") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise LocregError(f"{path} does not list the layers of a released model.") from None
+    if not convolutions or not whole:
+        raise LocregError(f"{path} does not list the layers of a released model.")
+    if "leaky" in activation or activation == "lrelu":
+        raise LocregError(f"{path}: networks with LeakyReLU cannot be imported, only with ReLU.")
+    return parameters
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = dict(checkpoint["model"])
+    except OSError:
+        raise LocregError(f"{path} cannot be read: give the folder of a released model.") from None
+    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError):
+        raise LocregError(f"{path} is not a checkpoint of a released model.") from None
+    return {name: tensor.float() for name, tensor in tensors.items()}
