@@ -6,7 +6,7 @@ import pyvips
 
 from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
-from locreg.patches import PatchPool, UnpairedPatches, add_noise_in_range, split_folder
+from locreg.patches import PatchPool, UnpairedPatches, add_noise_in_range, split_sources
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def which(patches):
 
 
 def test_a_batch_depends_on_seed_and_iteration_alone(folder):
-    files, _ = split_folder(folder, held_out=0, seed=0)
+    files, _ = split_sources([folder], held_out=0, seed=0)
     one = PatchPool(files, size=5, channels=3, seed=4, capacity=3, renewal=2)
     batches = [one.patches(6, k) for k in range(30)]
     again = PatchPool(files, size=5, channels=3, seed=4, capacity=3, renewal=2)
@@ -36,7 +36,7 @@ def test_a_batch_depends_on_seed_and_iteration_alone(folder):
 
 
 def test_the_pool_holds_few_images_and_visits_all(folder):
-    files, _ = split_folder(folder, held_out=0, seed=0)
+    files, _ = split_sources([folder], held_out=0, seed=0)
     pool = PatchPool(files, size=5, channels=3, seed=0, capacity=3, renewal=1)
     seen = set()
     for k in range(12):
@@ -52,7 +52,7 @@ def test_large_images_are_kept_as_crops(folder):
 
 
 def test_clean_and_degraded_patches_come_from_different_images(folder):
-    files, held_out = split_folder(folder, held_out=2, seed=1)
+    files, held_out = split_sources([folder], held_out=2, seed=1)
     halves = files[:5], files[5:]
     pools = [PatchPool(half, size=5, channels=3, seed=k) for k, half in enumerate(halves)]
     source = UnpairedPatches(pools[0], pools[1], None, seed=0)
@@ -92,7 +92,7 @@ def test_unusable_files_are_named_counted_and_left_out(folder, caplog):
     (folder / "zero.jpg").write_bytes(b"")
     tiny = pyvips.Image.new_from_array(np.zeros((3, 3, 3), np.uint8))
     tiny.copy(interpretation="srgb").write_to_file(str(folder / "tiny.png"))
-    files, _ = split_folder(folder, held_out=0, seed=0)
+    files, _ = split_sources([folder], held_out=0, seed=0)
     pool = PatchPool(files, size=5, channels=3, seed=0)
     assert pool.patches(8, 0).shape == (8, 3, 5, 5)
     assert {p.name for p in pool.skipped} == {"text.png", "zero.jpg", "tiny.png"}
@@ -110,7 +110,7 @@ def test_a_folder_without_usable_images_is_refused(tmp_path):
 
 def test_too_few_images_are_refused(folder):
     with pytest.raises(LocregError, match="at least 14"):
-        split_folder(folder, held_out=12, seed=0)
+        split_sources([folder], held_out=12, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,10 @@ class Train:
     --resume.
     """
 
-    clean: Path
-    """Folder of clean images."""
-    degraded: Path | None = None
-    """Folder of degraded images of other scenes."""
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
+    degraded: tuple[Path, ...] = ()
+    """Degraded images of other scenes: folders, or tar files."""
     noise: str | None = None
     """Standard deviation S, or range LO:HI, of white noise to add, on the [0, 1] scale."""
     output: Output
@@ -132,7 +132,7 @@ class Train:
         """Train, calibrate, write."""
         recipe = Recipe(
             clean=self.clean,
-            degraded=self.degraded,
+            degraded=self.degraded or None,
             noise=None if self.noise is None else NoiseRange.parse(self.noise),
             critic=self.critic,
             data=self.data,
@@ -150,8 +150,8 @@ class TrainDenoiser:
     Log, checkpoint and --resume are as for ``locreg train``.
     """
 
-    clean: Path
-    """Folder of clean images."""
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
     noise: str = str(DENOISER_NOISE)
     """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale."""
     initial: Path | None = None

@@ -6,6 +6,7 @@ into pixels in [0, 1] and everything else, `write_image` puts both together agai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from locreg.archives import ArchiveMember, list_archive
 from locreg.errors import LocregError
 from locreg.files import write_atomically
+
+ImageSource = Path | ArchiveMember
 
 READABLE = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -69,15 +73,33 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise LocregError(f"{folder} is not a folder: give a folder of images.")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        # Hidden files are not photographs: macOS puts a ._NAME beside each file on some disks.
-        if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
-    )
+    files = sorted(path for path in folder.rglob("*") if _is_image(path) and path.is_file())
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
+
+
+def list_sources(paths: Iterable[Path]) -> list[ImageSource]:
+    """All images of folders and of tar files, in the order of these; a tar file's in its own order.
+
+    Raises:
+        LocregError: when one of them holds no images, or cannot be read.
+    """
+    found: list[ImageSource] = []
+    for path in paths:
+        if not path.is_file():
+            found += list_images(path)
+            continue
+        members = [member for member in list_archive(path) if _is_image(Path(member.name))]
+        if not members:
+            raise LocregError(f"{path} holds no images ({' '.join(READABLE)}).")
+        found += members
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    # Hidden files are not photographs: macOS puts a ._NAME beside each file on some disks.
+    return path.suffix.lower() in READABLE and not path.name.startswith(".")
 
 
 def read_image(path: Path) -> ImageFile:
@@ -202,7 +224,7 @@ def to_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
     return np.ascontiguousarray(colour.transpose(2, 0, 1))
 
 
-def read_samples(path: Path) -> NDArray[Any]:
+def read_samples(path: ImageSource) -> NDArray[Any]:
     """Samples (H, W, C) of an image file exactly as stored: uint8, uint16 or float32.
 
     Raises:
@@ -212,13 +234,14 @@ def read_samples(path: Path) -> NDArray[Any]:
     return _samples(_open(path), path)
 
 
-def _open(path: Path) -> Any:
+def _open(path: ImageSource) -> Any:
     import pyvips
 
-    if path.is_dir():
-        raise LocregError(f"{path} is a folder: give an image.")
-    if not path.exists():
-        raise LocregError(f"{path} does not exist.")
+    if isinstance(path, Path):
+        if path.is_dir():
+            raise LocregError(f"{path} is a folder: give an image.")
+        if not path.exists():
+            raise LocregError(f"{path} does not exist.")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -231,7 +254,7 @@ def _open(path: Path) -> Any:
         raise LocregError(f"{path} is not an image that can be read.") from None
 
 
-def _samples(image: Any, path: Path) -> NDArray[Any]:
+def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
     import pyvips
 
     if "n-pages" in image.get_fields() and image.get("n-pages") > 1:

@@ -1,4 +1,4 @@
-"""Unpaired patches from folders of photographs, and degradations made on the fly.
+"""Unpaired patches from folders and tar files of photographs, and degradations made on the fly.
 
 Every batch is a function of (seed, iteration) alone: nothing has to be saved to resume a training,
 and a folder of any size is read through a bounded pool of crops that slides over its files.
@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
-from locreg.images import list_images, read_samples, to_channels, to_unit_range
+from locreg.images import (
+    ImageSource,
+    list_sources,
+    read_samples,
+    to_channels,
+    to_unit_range,
+)
 from locreg.options import NoiseRange
 
 log = logging.getLogger(__name__)
@@ -50,7 +56,7 @@ class PatchPool:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[ImageSource],
         *,
         size: int,
         channels: int,
@@ -62,7 +68,7 @@ class PatchPool:
     ) -> None:
         self.size, self.channels, self.seed, self.augment = size, channels, seed, augment
         self.crop, self.renewal = crop, renewal
-        self.skipped: dict[Path, str] = {}
+        self.skipped: dict[ImageSource, str] = {}
         self._order = [
             files[i] for i in np.random.default_rng([_ORDER, seed]).permutation(len(files))
         ]
@@ -80,7 +86,7 @@ class PatchPool:
         images = [image for image in self._slots.values() if image is not None]
         if not images:
             raise LocregError(
-                f"None of the images around {self._order[0].parent} can be used; "
+                f"None of the images around {self._order[0]} can be used; "
                 f"the first problem was: {next(iter(self.skipped.values()))}"
             )
         random = np.random.default_rng([_BATCH, self.seed, iteration])
@@ -158,22 +164,24 @@ class UnpairedPatches:
         return clean, degraded, mixing
 
     @property
-    def skipped(self) -> dict[Path, str]:
+    def skipped(self) -> dict[ImageSource, str]:
         """Files left out so far, with the reason."""
         return {**self.clean.skipped, **self.degraded.skipped}
 
 
-def split_folder(folder: Path, *, held_out: int, seed: int) -> tuple[list[Path], list[Path]]:
-    """All images below a folder in a random order, cut into (training, held out).
+def split_sources(
+    paths: Sequence[Path], *, held_out: int, seed: int
+) -> tuple[list[ImageSource], list[ImageSource]]:
+    """All images of folders and tar files in a random order, cut into (training, held out).
 
     Raises:
-        LocregError: when the folder does not hold at least two more images than are held out.
+        LocregError: when there are not at least two more images than are held out.
     """
-    files = list_images(folder)
+    files = list_sources(paths)
     if len(files) < held_out + 2:
         raise LocregError(
-            f"{folder} holds {len(files)} images; at least {held_out + 2} are needed "
-            f"({held_out} of them are held out for validation)."
+            f"{' and '.join(map(str, paths))} hold {len(files)} images; at least {held_out + 2} "
+            f"are needed ({held_out} of them are held out for validation)."
         )
     order = np.random.default_rng([_ORDER, seed]).permutation(len(files))
     shuffled = [files[i] for i in order]

@@ -1,8 +1,9 @@
-"""From folders of photographs to a weight file: split, train, calibrate, save."""
+"""From folders or tar files of photographs to a weight file: split, train, calibrate, save."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
+from locreg.images import ImageSource
 from locreg.options import NoiseRange
-from locreg.patches import PatchPool, UnpairedPatches, split_folder
+from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.score_matching import DenoisingCriterion
 from locreg.training import TrainedCritic, Validate, train_critic
@@ -115,7 +117,7 @@ def train_denoiser_from_folder(
     network = _network(recipe.critic, recipe.data.seed, device, noise_conditioned=True)
     initial = None if recipe.initial is None else _load_initial(network, recipe.initial)
     held_out, seed = recipe.data.held_out, recipe.data.seed
-    clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
+    clean, clean_held_out = split_sources(recipe.clean_paths, held_out=held_out, seed=seed)
     channels, options = recipe.critic.channels, recipe.training
     pool = PatchPool(
         clean,
@@ -131,7 +133,7 @@ def train_denoiser_from_folder(
             [x.to(device) for x in crops], seed, _validation_levels(recipe.noise)
         )
     sources = {
-        "clean": f"{recipe.clean.resolve().name}, {len(clean)} images",
+        "clean": f"{_names(recipe.clean_paths)}, {len(clean)} images",
         "noise": str(recipe.noise),
         "data": asdict(recipe.data),
         "initial": initial,
@@ -167,19 +169,19 @@ def shell_command(arguments: list[str]) -> str:
 class _Split:
     """Image files by their use; with synthetic noise all come from the clean folder."""
 
-    clean: list[Path]
-    degraded: list[Path]
-    clean_held_out: list[Path]
-    degraded_held_out: list[Path]
+    clean: list[ImageSource]
+    degraded: list[ImageSource]
+    clean_held_out: list[ImageSource]
+    degraded_held_out: list[ImageSource]
 
 
 def _split(recipe: Recipe) -> _Split:
     held_out, seed = recipe.data.held_out, recipe.data.seed
-    clean, clean_held_out = split_folder(recipe.clean, held_out=held_out, seed=seed)
+    clean, clean_held_out = split_sources(recipe.clean_paths, held_out=held_out, seed=seed)
     if recipe.degraded is None:
         half = len(clean) // 2
         return _Split(clean[:half], clean[half:], clean_held_out, clean_held_out)
-    degraded, degraded_held_out = split_folder(recipe.degraded, held_out=held_out, seed=seed)
+    degraded, degraded_held_out = split_sources(recipe.degraded_paths, held_out=held_out, seed=seed)
     return _Split(clean, degraded, clean_held_out, degraded_held_out)
 
 
@@ -217,7 +219,7 @@ def _check_output(output: Path, resume: bool) -> None:
 
 
 def _unpaired(
-    recipe: Recipe, network: PatchCritic, clean: list[Path], degraded: list[Path]
+    recipe: Recipe, network: PatchCritic, clean: list[ImageSource], degraded: list[ImageSource]
 ) -> UnpairedPatches:
     clean_pool, degraded_pool = (
         PatchPool(
@@ -254,7 +256,7 @@ def _calibrate(
     device: torch.device | str,
     progress: bool,
 ) -> Calibration:
-    def crops(part: list[Path]) -> list[Tensor]:
+    def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
         size, channels = recipe.data.calibration_size, recipe.critic.channels
         return [x.to(device) for x in load_crops(chosen, size=size, channels=channels)]
@@ -278,13 +280,17 @@ def _calibrate(
 
 def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
     """Names and counts, not paths: a weight file must not tell where its maker's folders are."""
-    clean, degraded = (f.resolve().name for f in (recipe.clean, recipe.degraded or recipe.clean))
+    clean, degraded = _names(recipe.clean_paths), _names(recipe.degraded_paths)
     return {
         "clean": f"{clean}, {len(files.clean)} images",
         "degraded": f"{degraded}, {len(files.degraded)} other images",
         "noise": str(recipe.noise) if recipe.noise else None,
         "validation_sigma": recipe.validation_sigma,
     }
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return " + ".join(path.resolve().name for path in paths)
 
 
 def _network(

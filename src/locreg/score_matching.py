@@ -7,7 +7,6 @@ Papadakis, *Gradient step denoiser for convergent plug-and-play*, ICLR 2022.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from locreg.critic import PatchCritic
 from locreg.engine import pad
+from locreg.images import ImageSource
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool
 
@@ -79,7 +79,7 @@ class DenoisingCriterion:
     terms = ("denoising",)
 
     @property
-    def skipped(self) -> dict[Path, str]:
+    def skipped(self) -> dict[ImageSource, str]:
         """Files that could not be used so far, with the reason."""
         return self.clean.skipped
 

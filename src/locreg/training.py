@@ -20,6 +20,7 @@ from tqdm import tqdm
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.files import write_atomically
+from locreg.images import ImageSource
 from locreg.training_options import LoopOptions
 from locreg.weights import read_tensors, write_tensors
 
@@ -35,7 +36,7 @@ class Criterion(Protocol):
         """Names of the numbers that `accumulate` returns."""
 
     @property
-    def skipped(self) -> dict[Path, str]:
+    def skipped(self) -> dict[ImageSource, str]:
         """Files that could not be used so far, with the reason."""
 
     def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
@@ -65,7 +66,7 @@ class TrainedCritic:
     critic: PatchCritic
     iterations: int
     validations: list[dict[str, float]]
-    skipped: dict[Path, str]
+    skipped: dict[ImageSource, str]
 
 
 def train_critic(

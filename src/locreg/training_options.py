@@ -191,14 +191,14 @@ class Recipe:
     """All that a weight file is made from.
 
     Attributes:
-        clean: folder of clean images, searched with all its subfolders.
-        degraded: folder of degraded images; they need not show the same scenes.
-        noise: white Gaussian noise to add, where there is no folder of degraded images. The clean
-            folder is then cut into two halves of different images, and one of them gets the noise.
+        clean: clean images: folders, searched with all their subfolders, or tar files.
+        degraded: degraded images, the same way; they need not show the same scenes.
+        noise: white Gaussian noise to add, where there are no degraded images. The clean images are
+            then cut into two halves of different images, and one of them gets the noise.
     """
 
-    clean: Path
-    degraded: Path | None = None
+    clean: Path | tuple[Path, ...]
+    degraded: Path | tuple[Path, ...] | None = None
     noise: NoiseRange | None = None
     critic: CriticOptions = CriticOptions()
     data: DataOptions = DataOptions()
@@ -206,13 +206,20 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if (self.degraded is None) == (self.noise is None):
-            raise UsageError("Give either a folder of degraded images or a noise level.")
+            raise UsageError("Give either degraded images or a noise level.")
+        _check_apart(self.clean_paths)
         if self.degraded is not None:
-            clean, degraded = self.clean.resolve(), self.degraded.resolve()
-            if clean == degraded or clean in degraded.parents or degraded in clean.parents:
-                raise UsageError(
-                    f"{self.clean} and {self.degraded} overlap: give folders apart from each other."
-                )
+            _check_apart(self.clean_paths + self.degraded_paths)
+
+    @property
+    def clean_paths(self) -> tuple[Path, ...]:
+        """Folders and tar files of clean images."""
+        return _paths(self.clean)
+
+    @property
+    def degraded_paths(self) -> tuple[Path, ...]:
+        """Folders and tar files of degraded images; with synthetic noise the clean ones."""
+        return _paths(self.clean if self.degraded is None else self.degraded)
 
     @property
     def validation_sigma(self) -> float | None:
@@ -227,15 +234,42 @@ class DenoiserRecipe:
     """All that the weight file of a denoising energy is made from.
 
     Attributes:
-        clean: folder of clean images, searched with all its subfolders.
+        clean: clean images: folders, searched with all their subfolders, or tar files.
         noise: the noise levels to serve.
         initial: weight file of a denoising energy to begin with, of the same layers; by default
             random weights.
     """
 
-    clean: Path
+    clean: Path | tuple[Path, ...]
     initial: Path | None = None
     noise: NoiseRange = DENOISER_NOISE
     critic: CriticOptions = DENOISER_CRITIC
     data: SplitOptions = SplitOptions()
     training: DenoisingOptions = DenoisingOptions()
+
+    def __post_init__(self) -> None:
+        _check_apart(self.clean_paths)
+
+    @property
+    def clean_paths(self) -> tuple[Path, ...]:
+        """Folders and tar files of clean images."""
+        return _paths(self.clean)
+
+
+def _paths(paths: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+    return (paths,) if isinstance(paths, Path) else paths
+
+
+def _check_apart(paths: tuple[Path, ...]) -> None:
+    """Refuse folders and files of which one holds another: its images would come twice.
+
+    Raises:
+        UsageError: when one does, or there is none.
+    """
+    if not paths:
+        raise UsageError("Give at least one folder or tar file of clean images.")
+    for index, path in enumerate(paths):
+        for other in paths[:index]:
+            one, two = path.resolve(), other.resolve()
+            if one == two or one in two.parents or two in one.parents:
+                raise UsageError(f"{other} and {path} overlap: give images apart from each other.")

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
-from locreg.images import read_samples, to_channels, to_unit_range
+from locreg.images import ImageSource, read_samples, to_channels, to_unit_range
 from locreg.objective import Objective
 from locreg.options import AdamOptions
 from locreg.patches import UnpairedPatches
@@ -32,7 +31,7 @@ def psnr(x: Tensor, reference: Tensor) -> Tensor:
     return -10 * error.log10()
 
 
-def load_crops(files: Sequence[Path], *, size: int, channels: int) -> list[Tensor]:
+def load_crops(files: Sequence[ImageSource], *, size: int, channels: int) -> list[Tensor]:
     """The centre crops (1, channels, <= size, <= size) of image files.
 
     Files that cannot be read are named in the log and left out.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.critic import PatchCritic
+from locreg.images import ImageSource
 from locreg.patches import UnpairedPatches
 
 _convolution_backward = torch.ops.aten.convolution_backward
@@ -84,7 +84,7 @@ class WassersteinCriterion:
     terms = ("wasserstein", "gradient_penalty")
 
     @property
-    def skipped(self) -> dict[Path, str]:
+    def skipped(self) -> dict[ImageSource, str]:
         """Files that could not be used so far, with the reason."""
         return self.patches.skipped
 

@@ -1,0 +1,62 @@
+"""Images inside tar files, read from where they lie: nothing is unpacked."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from locreg.errors import LocregError
+
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+@dataclass(frozen=True)
+class ArchiveMember:
+    """A file inside an uncompressed tar file.
+
+    Attributes:
+        archive: the tar file.
+        name: the member's path in it.
+        offset, size: where its bytes lie.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def read_bytes(self) -> bytes:
+        """The member's content; shorter where the archive has been cut off."""
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.name}"
+
+
+def list_archive(path: Path) -> list[ArchiveMember]:
+    """The regular files of a tar file, in its order. Its headers alone are read.
+
+    Raises:
+        LocregError: when it cannot be read, is compressed, or is cut off.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(5)
+        if start.startswith(_COMPRESSED):
+            raise LocregError(
+                f"{path} is compressed, and its images can only be found by unpacking it: "
+                "decompress it to a plain .tar first (gunzip, unxz, unzstd)."
+            )
+        with tarfile.open(path, "r:") as archive:
+            return [
+                ArchiveMember(path, member.name, member.offset_data, member.size)
+                for member in archive
+                if member.isreg()
+            ]
+    except OSError as error:
+        raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
+    except tarfile.TarError as error:
+        raise LocregError(f"{path} is not a complete tar file: {error}.") from None
