@@ -1,8 +1,9 @@
-"""The example photograph and the README's picture, made anew: python examples/make_pictures.py
+"""The pictures that the documents show, made anew: python examples/make_pictures.py
 
 The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt).
 """
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,13 @@ SIGMA = 0.1
 
 
 def main() -> None:
+    """Make all pictures."""
+    before_and_after()
+    text_removal = runpy.run_path(str(ROOT / "examples" / "plot_c_text_removal.py"))
+    text_removal["figure"].savefig(ROOT / "docs" / "text_removal.png", dpi=110)
+
+
+def before_and_after() -> None:
     """Add noise, restore the file as a user would, and draw both."""
     clean = chelsea().transpose(2, 0, 1).astype(np.float32) / 255
     noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)

@@ -11,8 +11,6 @@ says which degraded point came from which clean one. A critic trained with the W
 
 becomes close to the distance to the circle: minus its gradient points to the clean data from
 everywhere, with nearly unit length, also near the circle. This is what makes it a regularizer.
-
-Run it with ``python examples/plot_circle.py``; it writes ``circle.png``.
 """
 
 # %%
@@ -104,5 +102,5 @@ def draw(critic: nn.Module, extent: float = 1.9) -> plt.Figure:
 
 
 if __name__ == "__main__":
-    potential = train_potential()
-    draw(potential).savefig("circle.png", dpi=120)
+    draw(train_potential())
+    plt.show()

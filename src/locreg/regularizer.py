@@ -48,7 +48,7 @@ class LocalRegularizer(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        """Number of channels of the images: 1 (grey) or 3 (colour)."""
+        """Number of channels of the images, 1 (grey) or 3 (colour)."""
         return self.critic.in_channels
 
     @property

@@ -12,7 +12,6 @@ minimises
 where the mask :math:`m` is 1 where a pixel is known and 0 under the text.
 
 The same from the command line: ``locreg inpaint photo.png -o whole.png --mask text.png``.
-Run this with ``python examples/plot_text_removal.py``; it writes ``text_removal.png``.
 """
 
 # %%
@@ -70,5 +69,4 @@ for axis, image, name in ((axes[0], damaged, "text over it"), (axes[1], found.im
     axis.set_title(f"{name}, {psnr(image, clean).item():.1f} dB", fontsize=10)
     axis.set_axis_off()
 
-if __name__ == "__main__":
-    figure.savefig("text_removal.png", dpi=110)
+plt.show()
