@@ -24,7 +24,7 @@ from locreg.cli_common import (
     scores_of,
     torch_device,
 )
-from locreg.cli_evaluate import Evaluate
+from locreg.cli_evaluate import Evaluate, FitEpll
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
@@ -270,6 +270,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "import-localreg": ImportLocalreg,
     "info": Info,
     "evaluate": Evaluate,
+    "fit-epll": FitEpll,
 }
 
 

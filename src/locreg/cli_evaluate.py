@@ -33,7 +33,8 @@ class Evaluate:
     sigma: str = "0.1"
     """Noise levels on the [0, 1] scale, such as 0.1,0.2."""
     methods: str = "noisy,tv,locreg:denoise-rgb"
-    """Of noisy, tv, wiener, nlm, bm3d, and locreg:WEIGHTS with packaged weights or a file."""
+    """Of noisy, tv, wiener, nlm, bm3d, epll:FILE (made by fit-epll), and locreg:WEIGHTS with
+    packaged weights or a file."""
     reference: str | None = None
     """The method that the others are compared with; by default the last one."""
     channels: Literal["auto", "1", "3"] = "auto"
@@ -127,6 +128,60 @@ class Evaluate:
         write_atomically(self.output / "summary.json", json.dumps(record, indent=2).encode())
         print(json.dumps(record) if self.json else table.rstrip())
         return FAILED if found.failures else DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitEpll:
+    """Fit the Gaussian mixture of patches that EPLL needs, a method to compare with."""
+
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
+    output: Output
+    """File to write (.safetensors)."""
+    channels: int = 3
+    """3 for colour images, 1 for grey ones."""
+    components: int = 200
+    """Number of Gaussians."""
+    patch_size: int = 8
+    """Side of the patches, in pixels."""
+    patches: int = 200_000
+    """Number of random patches."""
+    iterations: int = 40
+    """Of expectation maximisation."""
+    seed: int = 0
+    """Of the patches and of the first assignment."""
+
+    def run(self) -> int:
+        """Fit, and write."""
+        for name in ("components", "patch_size", "patches", "iterations"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
+        if self.patches < 10 * self.components:
+            raise UsageError("Give at least 10 patches for each component.")
+        from locreg.epll import fit_mixture, save_mixture
+        from locreg.images import list_sources
+        from locreg.patches import PatchPool
+        from locreg.recipes import check_new_output
+
+        check_new_output(self.output)
+        pool = PatchPool(
+            list_sources(self.clean),
+            size=self.patch_size,
+            channels=self.channels,
+            seed=self.seed,
+        )
+        mixture = fit_mixture(
+            pool,
+            components=self.components,
+            patches=self.patches,
+            iterations=self.iterations,
+            seed=self.seed,
+        )
+        save_mixture(mixture, self.output)
+        print(f"{self.output}: log-likelihood {mixture.record['log_likelihood']:.2f} per patch")
+        return DONE
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from torch import Tensor
 
@@ -15,13 +16,14 @@ from locreg.baselines import (
     total_variation,
     wiener,
 )
+from locreg.epll import epll, load_mixture
 from locreg.errors import UsageError
 from locreg.measurements import parameter_checksum
 from locreg.problems import Problem
 from locreg.regularizer import load
 from locreg.validation import best_lam, psnr
 
-LOCREG = "locreg:"
+LOCREG, EPLL = "locreg:", "epll:"  # then weights, or a file
 _RATIO = 1.5  # between two lams in the search for the best of a classical method
 
 
@@ -119,8 +121,12 @@ def check_method(name: str, task: str) -> None:
     """
     if name.startswith(LOCREG):
         return
+    if name.startswith(EPLL):
+        if task != "denoise":
+            raise UsageError(f"EPLL does not {task}.")
+        return
     if name not in _PEERS:
-        known = ", ".join([*_PEERS, f"{LOCREG}WEIGHTS"])
+        known = ", ".join([*_PEERS, f"{EPLL}FILE", f"{LOCREG}WEIGHTS"])
         raise UsageError(f"There is no method {name!r}; there are {known}.")
     if task not in _PEERS[name].tasks:
         serving = ", ".join(n for n, peer in _PEERS.items() if task in peer.tasks)
@@ -129,7 +135,7 @@ def check_method(name: str, task: str) -> None:
 
 def how_to_install(name: str) -> str | None:
     """What to do before a method can be used; None where it is ready."""
-    if name.startswith(LOCREG) or _peer(name) is not None:
+    if name.startswith((LOCREG, EPLL)) or _peer(name) is not None:
         return None
     return _HOW_TO_INSTALL[_PEERS[name].package]
 
@@ -149,6 +155,14 @@ def find_method(name: str) -> Method:
 
         return Method(
             name, parameter_checksum(regularizer), restore, channels=regularizer.in_channels
+        )
+    if name.startswith(EPLL):
+        mixture = load_mixture(Path(name.removeprefix(EPLL)))
+        return Method(
+            name,
+            f"{mixture.record['components']} components of {mixture.side}x{mixture.side} pixels",
+            lambda problem: Restored(epll(problem.y, problem.sigma, mixture)),
+            channels=mixture.channels,
         )
     peer = _peer(name)
     if peer is None:
