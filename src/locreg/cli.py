@@ -24,7 +24,7 @@ from locreg.cli_common import (
     scores_of,
     torch_device,
 )
-from locreg.cli_evaluate import Evaluate, FitEpll
+from locreg.cli_evaluate import Evaluate, FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
@@ -271,6 +271,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "info": Info,
     "evaluate": Evaluate,
     "fit-epll": FitEpll,
+    "reproduce": Reproduce,
 }
 
 

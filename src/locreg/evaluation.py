@@ -93,7 +93,7 @@ def evaluate(
     for name in options.methods:
         check_method(name, options.task)
     methods = {name: find_method(name) for name in options.methods}
-    files = list_images(options.test)
+    files = _files(options)
     channels = options.channels or _channels(files)
     _check_channels(methods, channels)
     if options.task == "deblur":
@@ -242,7 +242,7 @@ def _quality(image: Tensor, clean: Tensor, distance: Distance | None) -> Row:
 
 def _problem(cell: Cell, options: EvaluationOptions, channels: int) -> Problem:
     pixels = to_unit_range(to_channels(read_samples(cell.path), channels))
-    photograph = Photograph(torch.from_numpy(pixels)[None], cell.path.name)
+    photograph = Photograph(_crop(torch.from_numpy(pixels)[None], options.crop), cell.path.name)
     degradation = options.degradation
     match options.task:
         case "denoise":
@@ -253,6 +253,24 @@ def _problem(cell: Cell, options: EvaluationOptions, channels: int) -> Problem:
             return inpainting_at_random(photograph, cell.sigma, degradation.missing)
         case "upscale":
             return upscaling(photograph, cell.sigma, degradation.factor)
+
+
+def _crop(x: Tensor, size: int | None) -> Tensor:
+    """The centre of images; whole where they are smaller."""
+    if size is None:
+        return x
+    top, left = (max(n - size, 0) // 2 for n in x.shape[-2:])
+    return x[..., top : top + size, left : left + size].contiguous()
+
+
+def _files(options: EvaluationOptions) -> list[Path]:
+    if not options.names:
+        return list_images(options.test)
+    files = [options.test / name for name in options.names]
+    for file in files:
+        if not file.is_file():
+            raise LocregError(f"{file} does not exist.")
+    return files
 
 
 def _channels(files: list[Path]) -> int:

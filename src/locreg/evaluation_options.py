@@ -45,6 +45,8 @@ class EvaluationOptions:
         methods: names, as `locreg.methods` knows them.
         degradation: constants of the task.
         channels: 1 or 3; None takes colour unless all images are grey.
+        names: of the images to take, relative to the folder; empty takes all.
+        crop: side of the centre crops that stand for the images; None takes them whole.
         lpips: file with the weights of AlexNet; None looks for an installed package.
     """
 
@@ -54,6 +56,8 @@ class EvaluationOptions:
     methods: tuple[str, ...]
     degradation: TaskOptions = TaskOptions()
     channels: Literal[1, 3] | None = None
+    names: tuple[str, ...] = ()
+    crop: int | None = None
     lpips: Path | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +68,8 @@ class EvaluationOptions:
                 raise UsageError(f"{name} names the same twice.")
         for sigma in self.sigmas:
             check_sigma(sigma)
+        if self.crop is not None and self.crop < 16:
+            raise UsageError(f"crop must be at least 16, got {self.crop}.")
 
     def with_methods(self, methods: tuple[str, ...]) -> EvaluationOptions:
         """The same for other methods."""
@@ -71,10 +77,12 @@ class EvaluationOptions:
 
     @property
     def setting(self) -> str:
-        """The constant of the task, as a word for the table."""
-        return {
+        """The constant of the task and the crop, as words for the table."""
+        constant = {
             "denoise": "",
             "deblur": self.degradation.kernel,
             "inpaint": f"{self.degradation.missing:g} missing",
             "upscale": f"x{self.degradation.factor}",
         }[self.task]
+        crop = "" if self.crop is None else f"centre {self.crop}x{self.crop}"
+        return ", ".join(word for word in (constant, crop) if word)
