@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import locreg
 from inverse import tests
-from lam_choice import TASKS, centre
+from lam_choice import TASKS, middle
 from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.objective import Objective, Regularizer
 from locreg.options import AdamOptions, LBFGSOptions, MinimiserOptions, ProximalGradientOptions
@@ -103,7 +103,7 @@ def main() -> None:
     for task, (sigma, degrade) in TASKS.items():
         rows: dict[str, list[Row]] = {solver: [] for solver in SOLVERS}
         for test in tqdm(chosen, f"{task} {options.weights}"):
-            problem, least = degrade(centre(test, options.size), sigma), None
+            problem, least = degrade(middle(test, options.size), sigma), None
             for solver in SOLVERS:
                 row = {
                     "task": task,

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import locreg
 from inverse import Test, gaussian, tests
+from locreg.images import centre
 from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.problems import Photograph, Problem, denoising
 from locreg.restoration import Lam
@@ -39,11 +40,9 @@ TASKS: dict[str, tuple[float, Callable[[Test, float], Problem]]] = {
 }
 
 
-def centre(test: Test, size: int) -> Test:
+def middle(test: Test, size: int) -> Test:
     """The middle of a photograph, size x size pixels."""
-    clean = test.photograph.clean
-    top, left = ((n - size) // 2 for n in clean.shape[-2:])
-    crop = clean[..., top : top + size, left : left + size].contiguous()
+    crop = centre(test.photograph.clean, size).contiguous()
     return Test(Photograph(crop, test.photograph.name), test.path, test.index)
 
 
@@ -93,7 +92,7 @@ def main() -> None:
                 }
                 found = known.find(row)
                 if found is None:
-                    problem = degrade(centre(test, options.size), sigma)
+                    problem = degrade(middle(test, options.size), sigma)
                     found = known.add(row | measure(rule, problem, regularizer))
                 rows.append(float(found["psnr"]))
             means[rule] = sum(rows) / len(rows)

@@ -3,7 +3,7 @@ Any linear operator: sparse-view tomography
 ===========================================
 
 The data term takes any linear operator :math:`A` that has ``A`` and ``A_adjoint``, such as those of
-deepinv. Here it is parallel-beam tomography from 60 angles, solved to convergence:
+deepinv. Here it is parallel-beam tomography from 60 angles, restored by L-BFGS:
 
 .. math::
 

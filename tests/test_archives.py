@@ -85,6 +85,16 @@ def test_what_is_no_plain_tar_file_is_refused(archive, tmp_path):
     cut.write_bytes(archive.read_bytes()[: list_sources([archive])[3].offset + 100])
     with pytest.raises(LocregError, match=r"cut\.tar is not a complete tar file"):
         list_archive(cut)
+    for damage in (slice(257, 400), slice(0, 512)):  # a header
+        content = bytearray(archive.read_bytes())
+        header = list_sources([archive])[2].offset - 512
+        content[header + damage.start : header + damage.stop] = b"x" * (damage.stop - damage.start)
+        cut.write_bytes(content)
+        with pytest.raises(LocregError, match=r"cut\.tar is not a complete tar file"):
+            list_archive(cut)
+    cut.write_bytes(archive.read_bytes()[: list_sources([archive])[3].offset - 512])
+    with pytest.raises(LocregError, match=r"cut\.tar is not a complete tar file"):
+        list_archive(cut)
     text = tmp_path / "notes.txt"
     with pytest.raises(LocregError, match="not a complete tar file"):
         list_archive(text)

@@ -9,7 +9,7 @@ from torch import nn
 
 from conftest import Trap, random_image
 from locreg.errors import LocregError
-from locreg.import_localreg import import_localreg
+from locreg.import_localreg import calibrated, import_localreg
 from locreg.options import AdamOptions
 from locreg.regularizer import LocalRegularizer, load
 from locreg.restoration import restore
@@ -119,10 +119,18 @@ def test_another_network_is_refused(released, changes, said):
         import_localreg(released)
 
 
-def test_what_is_missing_or_damaged_is_named(released, tmp_path):
+def test_what_is_missing_or_damaged_is_named(released, tmp_path, folder):
     with pytest.raises(LocregError, match=r"params\.json cannot be read"):
         import_localreg(tmp_path / "nowhere")
+    edit(released, noise_std=None)
+    with pytest.raises(LocregError, match="noise_std must be"):
+        calibrated(import_localreg(released), folder)
     path = released / "checkpoint_last.pt"
+    for content in (torch.zeros(3), "text", {"model": {"net.0.weight": {}}}, {"model": 3}):
+        torch.save(content, path)
+        with pytest.raises(LocregError, match="not a checkpoint"):
+            import_localreg(released)
+    torch.save(checkpoint(released_network()), path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(LocregError, match="not a checkpoint"):
         import_localreg(released)

@@ -9,9 +9,10 @@ import torch
 from locreg import paper
 from locreg.errors import LocregError
 from locreg.images import write_image
+from locreg.paper_sections import SECTIONS, reproduce
 from locreg.paper_tables import compare_table1, compare_table2
 from locreg.regularizer import load
-from locreg.reproduction import QUICK, SECTIONS, Reproduction, Scale, reproduce
+from locreg.reproduction import QUICK, Reproduction, Scale
 from locreg.validation import add_noise
 
 SMALLEST = Scale(
@@ -84,6 +85,28 @@ def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
     assert load(path).calibration is not None
 
 
+def test_a_training_without_a_checkpoint_begins_anew(data, tmp_path, monkeypatch):
+    run = Reproduction(data, tmp_path, SMALLEST, say=lambda _: None)
+
+    def interrupt(output, *_args, **_options):
+        output.with_name(output.stem + ".log.jsonl").write_text("{}\n")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("locreg.reproduction.train_from_folders", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run.critic(paper.FIGURE_NOISE)
+    assert load(run.critic(paper.FIGURE_NOISE)).calibration is not None
+
+
+def test_images_to_test_on_must_not_be_trained_on(tmp_path):
+    for name in ("bsds500", "cbsd68"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "101085.png", np.zeros((3, 20, 20), np.float32))
+    with pytest.raises(LocregError, match="such as 101085"):
+        reproduce(Reproduction(tmp_path, tmp_path / "out", SMALLEST), ["fig1"])
+
+
 def test_scores_rise_with_the_noise_level(photograph):
     """Figure 3 of the paper, for the packaged critic."""
     clean = torch.from_numpy(photograph[100:260, 200:360].copy()).permute(2, 0, 1)[None] / 255
@@ -144,9 +167,11 @@ def test_missing_data_are_named(tmp_path, locreg):
     with pytest.raises(LocregError, match="must hold the folders bsds500"):
         reproduce(Reproduction(tmp_path, tmp_path / "out"), ["fig1"])
     (tmp_path / "bsds500").mkdir()
+    for k in range(15):
+        write_image(tmp_path / "bsds500" / f"{k}.png", np.zeros((1, 20, 20), np.float32))
     status, _, said = locreg("reproduce", "table2", "--data", tmp_path, "-o", tmp_path / "out")
     assert status == 1
-    assert "cbsd68 holds no images" in said
+    assert "cbsd68 does not exist" in said
 
 
 def test_the_command_makes_a_figure(data, tmp_path, locreg, monkeypatch):

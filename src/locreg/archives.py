@@ -51,11 +51,18 @@ def list_archive(path: Path) -> list[ArchiveMember]:
                 "decompress it to a plain .tar first (gunzip, unxz, unzstd)."
             )
         with tarfile.open(path, "r:") as archive:
-            return [
+            members = [
                 ArchiveMember(path, member.name, member.offset_data, member.size)
                 for member in archive
                 if member.isreg()
             ]
+            end = archive.offset
+        with path.open("rb") as file:
+            file.seek(end)
+            # tarfile stops without a word at a header that is damaged or cut off.
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise LocregError(f"{path} is not a complete tar file: it is cut off or damaged.")
+        return members
     except OSError as error:
         raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
     except tarfile.TarError as error:

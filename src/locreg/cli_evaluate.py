@@ -95,11 +95,12 @@ class Evaluate:
         from locreg.evaluation import evaluate
         from locreg.files import make_folder, write_atomically
         from locreg.lpips import HOW_TO_GET_WEIGHTS, find_weights
+        from locreg.methods import label
         from locreg.tables import markdown, summarize
 
-        reference = self.reference or options.methods[-1]
-        if reference not in options.methods:
-            raise UsageError(f"The reference {reference} is none of the methods.")
+        if self.reference is not None and self.reference not in options.methods:
+            raise UsageError(f"The reference {self.reference} is none of the methods.")
+        reference = label(self.reference or options.methods[-1])
         if find_weights(options.lpips) is None:
             say(f"the column LPIPS stays empty: {HOW_TO_GET_WEIGHTS}.")
         make_folder(self.output)
@@ -118,7 +119,7 @@ class Evaluate:
         record: dict[str, Any] = {
             "test": options.test.resolve().name,
             "task": options.task,
-            "setting": options.setting,
+            "setting": found.setting,
             "channels": found.channels,
             "versions": found.versions,
             "parameters_from_ground_truth": found.informed,
@@ -128,7 +129,8 @@ class Evaluate:
         }
         table = _heading(record) + markdown(summaries, reference)
         write_atomically(self.output / "table.md", table.encode())
-        write_atomically(self.output / "summary.json", json.dumps(record, indent=2).encode())
+        content = json.dumps(record, indent=2, allow_nan=False)
+        write_atomically(self.output / "summary.json", content.encode())
         print(json.dumps(record) if self.json else table.rstrip())
         return FAILED if found.failures else DONE
 
@@ -137,8 +139,8 @@ class Evaluate:
 class Reproduce:
     """Make the tables and figures of the paper again, beside its own numbers.
 
-    Trains what is missing, runs, draws, and writes OUT/results.md. What lies in OUT is not made
-    again: an interrupted run goes on where it ended.
+    Trains what is missing, runs, draws, and writes OUT/results.md. Weights and measured cells that
+    lie in OUT are not made again: an interrupted run goes on where it ended.
     """
 
     name: Positional[Literal["fig1", "fig2", "fig3", "table1", "table2", "fig4", "fig5", "all"]]
@@ -156,7 +158,8 @@ class Reproduce:
         """Make it."""
         if self.processes < 1:
             raise UsageError(f"processes must be at least 1, got {self.processes}.")
-        from locreg.reproduction import QUICK, SECTIONS, Reproduction, Scale, reproduce
+        from locreg.paper_sections import SECTIONS, reproduce
+        from locreg.reproduction import QUICK, Reproduction, Scale
 
         names: list[str] = list(SECTIONS) if self.name == "all" else [self.name]
         run = Reproduction(
@@ -200,6 +203,8 @@ class FitEpll:
             raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
         if self.patches < 10 * self.components:
             raise UsageError("Give at least 10 patches for each component.")
+        if self.seed < 0:
+            raise UsageError(f"seed must be at least 0, got {self.seed}.")
         from locreg.epll import fit_mixture, save_mixture
         from locreg.images import list_sources
         from locreg.patches import PatchPool
@@ -237,9 +242,12 @@ def _heading(record: dict[str, Any]) -> str:
     sentences = [
         f"{record['task']}{setting} on {record['test']}, {kind} images. "
         "Means over the images; white noise, not clipped; results clipped to [0, 1]; differences "
-        "of PSNR with their 95% bootstrap intervals.",
+        "of PSNR with their 95% confidence intervals. MB is how far the process grew.",
         f"Versions: {versions}.",
     ]
     if informed:
-        sentences.append(f"In view of the clean image, {informed} got the best parameter of each.")
+        sentences.append(
+            f"In view of the clean image, {informed} got the best parameter of each; the "
+            "seconds are those of the last solution."
+        )
     return "\n".join(sentences) + "\n\n"

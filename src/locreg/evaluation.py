@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from locreg.errors import LocregError, UsageError
-from locreg.evaluation_options import EvaluationOptions
-from locreg.images import list_images, read_samples, to_channels, to_unit_range
+from locreg.evaluation_options import EvaluationOptions, Task
+from locreg.images import centre, list_images, read_samples, to_channels, to_unit_range
 from locreg.kernels import read_kernel
 from locreg.lpips import LEAST_SIDE, Distance, find_weights, load_lpips
 from locreg.measurements import Measurements, Row
-from locreg.methods import Method, check_method, find_method
+from locreg.methods import Method, check_method, find_method, label
 from locreg.problems import (
     Photograph,
     Problem,
@@ -33,19 +35,26 @@ from locreg.problems import (
     upscaling,
 )
 
-KEY = ["folder", "task", "setting", "channels", "sigma", "method", "version", "image"]
+KEY = ["folder", "task", "setting", "channels", "sigma", "method", "version", "image", "checksum"]
 VALUES = ["lam", "psnr", "ssim", "lpips", "seconds", "megabytes"]
 TOO_SMALL = "too small"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table: a method on an image at a noise level."""
+    """One number of the table: a method on an image at a noise level.
+
+    Attributes:
+        path: of the image.
+        sigma: noise level.
+        method: as it was asked for.
+        version: of the method.
+    """
 
     path: Path
-    name: str
     sigma: float
     method: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,15 @@ class Evaluation:
         rows: one line per finished cell, in the order of levels, methods and images.
         failures: cells that failed, as sentences.
         channels: 1 or 3.
-        versions: of the methods.
+        setting: constant of the task, and the crop.
+        versions: of the methods, by their names in the rows.
         informed: methods that chose their parameter in view of the clean image.
     """
 
     rows: list[Row]
     failures: list[str]
     channels: int
+    setting: str
     versions: dict[str, str]
     informed: tuple[str, ...]
 
@@ -78,12 +89,14 @@ def evaluate(
 
     Noise comes from a seed that depends on the file's name and the level alone: all methods see the
     same observation. It is not clipped, and what is restored is clipped before it is measured.
+    A cell is known by the content of image, kernel and weights and by versions, not by paths.
 
     Args:
         options: what to measure.
         csv: one line per cell; lines that are there already are not computed again.
-        processes: how many cells are computed at once, each with its share of the cores. Seconds
-            are worth comparing within one run.
+        processes: how many cells are computed at once, each with its share of the threads. They
+            import the program that calls this, which must keep its own work under
+            ``if __name__ == "__main__"``.
         on_cells: called with the numbers of cells that are done and of all, after each.
 
     Raises:
@@ -93,28 +106,39 @@ def evaluate(
     for name in options.methods:
         check_method(name, options.task)
     methods = {name: find_method(name) for name in options.methods}
+    if len({method.name for method in methods.values()}) < len(methods):
+        raise UsageError("Two methods have the same name: rename one of the files.")
     files = _files(options)
     channels = options.channels or _channels(files)
     _check_channels(methods, channels)
-    if options.task == "deblur":
-        read_kernel(options.degradation.kernel)
+    setting = _setting(options)
     lpips = find_weights(options.lpips)
     if lpips is not None:
         load_lpips(lpips)
     known = Measurements(csv, KEY, VALUES)
-    cells = {
-        cell: _key(cell, options, channels, methods[cell.method].version)
-        for cell in (
-            Cell(path, path.relative_to(options.test).as_posix(), sigma, name)
-            for sigma in options.sigmas
-            for name in options.methods
-            for path in files
-        )
+    checksums = {
+        path: zlib.crc32(_clean(path, options, channels).numpy().tobytes()) for path in files
     }
-    # The slowest last would leave cores idle; by image, all methods go on at the same pace.
+    cells = {
+        Cell(path, sigma, name, method.version): {
+            "folder": options.test.resolve().name,
+            "task": options.task,
+            "setting": setting,
+            "channels": str(channels),
+            "sigma": f"{sigma:g}",
+            "method": method.name,
+            "version": method.version,
+            "image": path.relative_to(options.test).as_posix(),
+            "checksum": f"{checksums[path]:08x}",
+        }
+        for sigma in options.sigmas
+        for name, method in methods.items()
+        for path in files
+    }
+    # By image, so that all methods go on at the same pace.
     waiting = sorted(
         (cell for cell, key in cells.items() if _unfinished(known.find(key), lpips)),
-        key=lambda cell: cell.name,
+        key=lambda cell: cell.path,
     )
     failures, done = [], len(cells) - len(waiting)
     for cell, found in _measured(waiting, options, channels, lpips, processes):
@@ -125,27 +149,47 @@ def evaluate(
         done += 1
         if on_cells is not None:
             on_cells(done, len(cells))
-    rows = [row for key in cells.values() if (row := known.find(key)) is not None]
     return Evaluation(
-        rows,
+        [row for key in cells.values() if (row := known.find(key)) is not None],
         failures,
         channels,
-        {name: method.version for name, method in methods.items()},
-        tuple(name for name, method in methods.items() if method.informed),
+        setting,
+        {method.name: method.version for method in methods.values()},
+        tuple(method.name for method in methods.values() if method.informed),
     )
 
 
-def _key(cell: Cell, options: EvaluationOptions, channels: int, version: str) -> Row:
-    return {
-        "folder": options.test.resolve().name,
-        "task": options.task,
-        "setting": options.setting,
-        "channels": str(channels),
-        "sigma": f"{cell.sigma:g}",
-        "method": cell.method,
-        "version": version,
-        "image": cell.name,
-    }
+def _setting(options: EvaluationOptions) -> str:
+    """The constant of the task and the crop, as words for the table."""
+    constant = {
+        "denoise": "",
+        "deblur": _kernel_name(options) if options.task == "deblur" else "",
+        "inpaint": f"{_missing(options):g} missing",
+        "upscale": f"x{_factor(options)}",
+    }[options.task]
+    crop = "" if options.crop is None else f"centre {options.crop}x{options.crop}"
+    return ", ".join(word for word in (constant, crop) if word)
+
+
+def _kernel(options: EvaluationOptions) -> NDArray[np.float32]:
+    degradation = options.degradation
+    return read_kernel(degradation.kernel or "gaussian:7:3", normalize=degradation.normalize_kernel)
+
+
+def _kernel_name(options: EvaluationOptions) -> str:
+    """Of a file its name and a checksum of the kernel."""
+    kernel, text = _kernel(options), options.degradation.kernel or "gaussian:7:3"
+    if not Path(text).is_file():
+        return text
+    return f"{Path(text).name} {zlib.crc32(kernel.tobytes()):08x}"
+
+
+def _missing(options: EvaluationOptions) -> float:
+    return 0.5 if options.degradation.missing is None else options.degradation.missing
+
+
+def _factor(options: EvaluationOptions) -> int:
+    return options.degradation.factor or 2
 
 
 def _unfinished(row: Row | None, lpips: Path | None) -> bool:
@@ -165,40 +209,47 @@ def _measured(
         for cell in cells:
             yield cell, measure(cell, options, channels, lpips)
         return
-    threads = max((os.cpu_count() or 1) // processes, 1)
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_limit_threads,
-        initargs=(threads,),
-    )
+    threads = max(torch.get_num_threads() // processes, 1)
+    with _environment("OMP_NUM_THREADS", str(threads)):  # the processes inherit it
+        pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            waiting = {pool.submit(measure, cell, options, channels, lpips): cell for cell in cells}
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool:
+            raise LocregError(
+                "A worker process died, perhaps for want of memory: run the same command again "
+                "with fewer processes; finished cells are kept. (A program that evaluates with "
+                'several processes must keep its own work under if __name__ == "__main__".)'
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
-        waiting = {pool.submit(measure, cell, options, channels, lpips): cell for cell in cells}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-    except BrokenProcessPool:
-        raise LocregError(
-            "A worker process died, perhaps for want of memory: run the same command again with "
-            "fewer --processes; finished cells are kept."
-        ) from None
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _limit_threads(threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that are loaded later
-    torch.set_num_threads(threads)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def measure(cell: Cell, options: EvaluationOptions, channels: int, lpips: Path | None) -> Row | str:
     """The values of one cell; a sentence, where it failed."""
     try:
         problem = _problem(cell, options, channels)
-        method = _find_method(cell.method)
-        with _peak_memory() as megabytes:
+        method = _ready(cell.method, options.task, channels)
+        if method.version != cell.version:
+            raise LocregError("its file has changed since the evaluation began.")
+        with _growth() as megabytes:
             begin = time.perf_counter()
             found = method.restore(problem)
-            seconds = time.perf_counter() - begin
+            seconds = time.perf_counter() - begin if found.seconds is None else found.seconds
         image = found.image.float().clamp(0, 1)
         if not torch.isfinite(image).all():
             raise LocregError("the result is not finite.")
@@ -213,10 +264,21 @@ def measure(cell: Cell, options: EvaluationOptions, channels: int, lpips: Path |
         reason = (
             str(error) if isinstance(error, LocregError) else f"{type(error).__name__}: {error}"
         )
-        return f"{cell.method} on {cell.name} at {cell.sigma:g}: {reason}"
+        return f"{label(cell.method)} on {cell.path.name} at {cell.sigma:g}: {reason}"
 
 
-_find_method: Callable[[str], Method] = cache(find_method)
+def _ready(name: str, task: Task, channels: int) -> Method:
+    """A method that has done something already, so that loading libraries is not timed."""
+    method = find_method(name)
+    if (name, method.version, task, channels) not in _used:
+        grey = torch.full((1, channels, 32, 32), 0.5)
+        usual = EvaluationOptions(test=Path(), task=task, sigmas=(0.1,), methods=(name,))
+        method.restore(_degrade(Photograph(grey, ""), usual, 0.1))
+        _used.add((name, method.version, task, channels))
+    return method
+
+
+_used: set[tuple[str, str, Task, int]] = set()
 _load_lpips: Callable[[Path], Distance] = cache(load_lpips)
 
 
@@ -240,27 +302,27 @@ def _quality(image: Tensor, clean: Tensor, distance: Distance | None) -> Row:
     }
 
 
+def _clean(path: Path, options: EvaluationOptions, channels: int) -> Tensor:
+    """An image of the folder (1, C, H, W), or its centre."""
+    pixels = torch.from_numpy(to_unit_range(to_channels(read_samples(path), channels)))[None]
+    return pixels if options.crop is None else centre(pixels, options.crop).contiguous()
+
+
 def _problem(cell: Cell, options: EvaluationOptions, channels: int) -> Problem:
-    pixels = to_unit_range(to_channels(read_samples(cell.path), channels))
-    photograph = Photograph(_crop(torch.from_numpy(pixels)[None], options.crop), cell.path.name)
-    degradation = options.degradation
+    photograph = Photograph(_clean(cell.path, options, channels), cell.path.name)
+    return _degrade(photograph, options, cell.sigma)
+
+
+def _degrade(photograph: Photograph, options: EvaluationOptions, sigma: float) -> Problem:
     match options.task:
         case "denoise":
-            return denoising(photograph, cell.sigma)
+            return denoising(photograph, sigma)
         case "deblur":
-            return deblurring(photograph, cell.sigma, read_kernel(degradation.kernel))
+            return deblurring(photograph, sigma, _kernel(options))
         case "inpaint":
-            return inpainting_at_random(photograph, cell.sigma, degradation.missing)
+            return inpainting_at_random(photograph, sigma, _missing(options))
         case "upscale":
-            return upscaling(photograph, cell.sigma, degradation.factor)
-
-
-def _crop(x: Tensor, size: int | None) -> Tensor:
-    """The centre of images; whole where they are smaller."""
-    if size is None:
-        return x
-    top, left = (max(n - size, 0) // 2 for n in x.shape[-2:])
-    return x[..., top : top + size, left : left + size].contiguous()
+            return upscaling(photograph, sigma, _factor(options))
 
 
 def _files(options: EvaluationOptions) -> list[Path]:
@@ -288,20 +350,25 @@ def _check_channels(methods: dict[str, Method], channels: int) -> None:
 
 
 @contextmanager
-def _peak_memory() -> Iterator[Callable[[], str]]:
-    """The most memory that this process held inside, in MB; where the system tells (Linux)."""
-    status = Path("/proc/self/status")
-    known = sys.platform == "linux"
-    if known:
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-        except OSError:
-            known = False
+def _growth() -> Iterator[Callable[[], str]]:
+    """How far this process grew inside, at most, in MB; where the system tells (Linux)."""
+    before = _resident("VmRSS")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    except OSError:
+        before = None
 
     def megabytes() -> str:
-        if not known:
-            return ""
-        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
-        return f"{int(line.split()[1]) / 1000:.0f}"
+        most = _resident("VmHWM")
+        return "" if before is None or most is None else f"{(most - before) / 1000:.0f}"
 
     yield megabytes
+
+
+def _resident(name: str) -> int | None:
+    """A line of what Linux says of this process's memory, in kB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), None)

@@ -14,24 +14,42 @@ Task = Literal["denoise", "deblur", "inpaint", "upscale"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """The degradation that is undone, beside white noise.
+    """The degradation that is undone, beside white noise; None takes the default.
 
     Attributes:
-        kernel: deblur: gaussian:SIZE:STD, uniform:SIZE, or a .npy or image file; the blur wraps
-            around.
-        missing: inpaint: share of the pixels that are missing, at random.
-        factor: upscale: how many times smaller the observation is.
+        kernel: deblur: gaussian:SIZE:STD (default gaussian:7:3), uniform:SIZE, or a .npy or image
+            file; the blur wraps around.
+        normalize_kernel: deblur: divide a kernel from a file by its sum.
+        missing: inpaint: share of the pixels that are missing, at random (default 0.5).
+        factor: upscale: how many times smaller the observation is (default 2).
     """
 
-    kernel: str = "gaussian:7:3"
-    missing: float = 0.5
-    factor: int = 2
+    kernel: str | None = None
+    normalize_kernel: bool = False
+    missing: float | None = None
+    factor: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.missing < 1:
+        if self.missing is not None and not 0 < self.missing < 1:
             raise UsageError(f"missing must be between 0 and 1, got {self.missing:g}.")
-        if self.factor < 2:
+        if self.factor is not None and self.factor < 2:
             raise UsageError(f"factor must be at least 2, got {self.factor}.")
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a constant of another task, which would be ignored.
+
+        Raises:
+            UsageError: when there is one.
+        """
+        given = {
+            "kernel": ("deblur", self.kernel is not None),
+            "normalize-kernel": ("deblur", self.normalize_kernel),
+            "missing": ("inpaint", self.missing is not None),
+            "factor": ("upscale", self.factor is not None),
+        }
+        for name, (owner, is_given) in given.items():
+            if is_given and owner != task:
+                raise UsageError(f"{name} belongs to --task {owner}, and the task is {task}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +86,12 @@ class EvaluationOptions:
                 raise UsageError(f"{name} names the same twice.")
         for sigma in self.sigmas:
             check_sigma(sigma)
+            if sigma == 0 and self.task == "denoise":
+                raise UsageError("Without noise there is nothing to denoise: give sigma above 0.")
+        self.degradation.check_task(self.task)
         if self.crop is not None and self.crop < 16:
             raise UsageError(f"crop must be at least 16, got {self.crop}.")
 
     def with_methods(self, methods: tuple[str, ...]) -> EvaluationOptions:
         """The same for other methods."""
         return replace(self, methods=methods)
-
-    @property
-    def setting(self) -> str:
-        """The constant of the task and the crop, as words for the table."""
-        constant = {
-            "denoise": "",
-            "deblur": self.degradation.kernel,
-            "inpaint": f"{self.degradation.missing:g} missing",
-            "upscale": f"x{self.degradation.factor}",
-        }[self.task]
-        crop = "" if self.crop is None else f"centre {self.crop}x{self.crop}"
-        return ", ".join(word for word in (constant, crop) if word)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from locreg.errors import LocregError
 from locreg.files import write_atomically
 
 ImageSource = Path | ArchiveMember
+Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 READABLE = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -95,6 +99,12 @@ def list_sources(paths: Iterable[Path]) -> list[ImageSource]:
             raise LocregError(f"{path} holds no images ({' '.join(READABLE)}).")
         found += members
     return found
+
+
+def centre(pixels: Pixels, size: int) -> Pixels:
+    """The middle (..., <= size, <= size) of an array or a tensor (..., H, W), not copied."""
+    top, left = (max(n - size, 0) // 2 for n in pixels.shape[-2:])
+    return pixels[..., top : top + size, left : left + size]
 
 
 def _is_image(path: Path) -> bool:

@@ -7,7 +7,6 @@ convolutions as [channels in, channels out, kernel, stride], and ``checkpoint_la
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +101,11 @@ def calibrated(weights: Weights, clean: Path, *, progress: bool = True) -> Weigh
 def _noise_range(parameters: dict[str, Any]) -> tuple[float, float]:
     """The noise of the training: a number, or a list of two."""
     noise = parameters.get("noise_std", 0.1)
-    low, high = noise if isinstance(noise, list) else (noise, noise)
-    return float(low), float(high)
+    try:
+        low, high = noise if isinstance(noise, list) else (noise, noise)
+        return float(low), float(high)
+    except (TypeError, ValueError):
+        raise LocregError(f"noise_std must be a number or two of them, got {noise!r}.") from None
 
 
 def _read_parameters(path: Path) -> dict[str, Any]:
@@ -126,9 +128,8 @@ def _read_parameters(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        tensors: dict[str, Tensor] = dict(checkpoint["model"])
+        return {str(name): tensor.float() for name, tensor in checkpoint["model"].items()}
     except OSError:
         raise LocregError(f"{path} cannot be read: give the folder of a released model.") from None
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError):
+    except Exception:  # a file that is no such thing can fail in any way
         raise LocregError(f"{path} is not a checkpoint of a released model.") from None
-    return {name: tensor.float() for name, tensor in tensors.items()}

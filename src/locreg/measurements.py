@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from locreg.errors import LocregError
+from locreg.files import write_atomically
 from locreg.regularizer import LocalRegularizer
 
 Row = dict[str, str]
@@ -24,13 +25,15 @@ class Measurements:
     def __init__(self, path: Path, key: list[str], values: list[str]) -> None:
         self.path, self.key, self.columns = path, key, key + values
         self.rows: dict[tuple[str, ...], Row] = {}
-        if path.exists():
-            with path.open(newline="") as file:
-                lines = csv.DictReader(file)
-                if lines.fieldnames != self.columns:
-                    raise LocregError(f"{path} holds something else: choose another name.")
-                # A line that a killed run left unfinished has no value in its last columns.
-                self.rows = {self._key(row): row for row in lines if None not in row.values()}
+        text = path.read_text() if path.exists() else ""
+        # A last line without an end was left by a killed run: its last value may be cut off.
+        finished = text[: text.rfind("\n") + 1]
+        if finished != text:
+            write_atomically(path, finished.encode())
+        lines = csv.DictReader(finished.splitlines())
+        if finished and lines.fieldnames != self.columns:
+            raise LocregError(f"{path} holds something else: choose another name.")
+        self.rows = {self._key(row): row for row in lines}
 
     def find(self, row: Row) -> Row | None:
         """The line of this key, if it is there."""
@@ -38,13 +41,10 @@ class Measurements:
 
     def add(self, row: Row) -> Row:
         """Write a line."""
-        content = self.path.read_bytes() if self.path.exists() else b""
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
-            if not content:
+            if not file.tell():
                 writer.writeheader()
-            elif not content.endswith(b"\n"):  # left by a killed run
-                file.write("\n")
             writer.writerow(row)
         self.rows[self._key(row)] = row
         return row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,12 +18,13 @@ from locreg.baselines import (
     total_variation,
     wiener,
 )
-from locreg.epll import epll, load_mixture
-from locreg.errors import UsageError
+from locreg.epll import Mixture, epll, load_mixture
+from locreg.errors import LocregError, UsageError
 from locreg.measurements import parameter_checksum
 from locreg.problems import Problem
 from locreg.regularizer import load
 from locreg.validation import best_lam, psnr
+from locreg.version import __version__
 
 LOCREG, EPLL = "locreg:", "epll:"  # then weights, or a file
 _RATIO = 1.5  # between two lams in the search for the best of a classical method
@@ -29,10 +32,17 @@ _RATIO = 1.5  # between two lams in the search for the best of a classical metho
 
 @dataclass(frozen=True)
 class Restored:
-    """What a method makes of a problem, and the weight of its prior, if it has one."""
+    """What a method makes of a problem.
+
+    Attributes:
+        image: (1, C, H, W).
+        lam: the weight of its prior, if it has one.
+        seconds: of the restoration alone, where more than that was done.
+    """
 
     image: Tensor
     lam: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Method:
     """A way to restore.
 
     Attributes:
-        name: as it was asked for.
+        name: what it is called in tables, without the folder of its file.
         version: tells one implementation and its weights from another.
         restore: from a problem to an image.
         informed: whether it chooses its parameter in view of the clean image.
@@ -85,7 +95,9 @@ def _at_best_lam(problem: Problem, solve: Callable[[float], Tensor], first: floa
     lam, _ = best_lam(
         lambda lam: psnr(solve(lam), problem.clean).item(), max(first, 1e-5), ratio=_RATIO
     )
-    return Restored(solve(lam), lam)
+    begin = time.perf_counter()
+    image = solve(lam)
+    return Restored(image, lam, time.perf_counter() - begin)
 
 
 _BM3D_BY_DEEPINV = _Peer(
@@ -148,26 +160,52 @@ def find_method(name: str) -> Method:
     """
     if name.startswith(LOCREG):
         regularizer = load(name.removeprefix(LOCREG))
+        if regularizer.calibration is None and not regularizer.noise_conditioned:
+            raise LocregError(
+                f"{name} holds no calibration, so that its lam is unknown: train or import it anew "
+                "with images to calibrate on."
+            )
 
         def restore(problem: Problem) -> Restored:
             found = problem.restore(regularizer, None)
             return Restored(found.image, found.lam)
 
         return Method(
-            name, parameter_checksum(regularizer), restore, channels=regularizer.in_channels
+            label(name),
+            f"locreg {__version__}, weights {parameter_checksum(regularizer)}",
+            restore,
+            channels=regularizer.in_channels,
         )
     if name.startswith(EPLL):
         mixture = load_mixture(Path(name.removeprefix(EPLL)))
         return Method(
-            name,
-            f"{mixture.record['components']} components of {mixture.side}x{mixture.side} pixels",
+            label(name),
+            f"locreg {__version__}, {len(mixture.shares)} components of "
+            f"{mixture.side}x{mixture.side} pixels {_checksum(mixture):08x}",
             lambda problem: Restored(epll(problem.y, problem.sigma, mixture)),
             channels=mixture.channels,
         )
     peer = _peer(name)
     if peer is None:
         raise UsageError(f"{name} is not installed: {how_to_install(name)}.")
-    return Method(name, f"{peer.package} {version(peer.package)}", peer.restore, peer.informed)
+    return Method(name, _version(peer), peer.restore, peer.informed)
+
+
+def label(name: str) -> str:
+    """What a method is called in tables: of a file its name without the folder."""
+    kind, separator, file = name.partition(":")
+    return kind + separator + Path(file).name
+
+
+def _version(peer: _Peer) -> str:
+    by_deepinv = f"deepinv {version('deepinv')}"
+    if peer is _BM3D_BY_DEEPINV:
+        return f"{by_deepinv}'s own, ptwt {version('ptwt')}"
+    return f"{peer.package} {version(peer.package)}"
+
+
+def _checksum(mixture: Mixture) -> int:
+    return zlib.crc32(mixture.covariances.numpy().tobytes())
 
 
 def _peer(name: str) -> _Peer | None:

@@ -65,7 +65,7 @@ def denoising(photograph: Photograph, sigma: float) -> Problem:
     y = observe(photograph, None, sigma)
     return Problem(
         photograph.clean, None, y, sigma, y,
-        lambda regularizer, lam: restore(y, regularizer, sigma=sigma, lam=lam),
+        lambda regularizer, lam: restore(y, regularizer, sigma=_told(regularizer, sigma), lam=lam),
     )  # fmt: skip
 
 
@@ -75,7 +75,9 @@ def deblurring(photograph: Photograph, sigma: float, kernel: NDArray[np.float32]
     y = observe(photograph, operator, sigma)
 
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
-        return deblur(y, regularizer, kernel, border="circular", sigma=sigma, lam=lam)
+        return deblur(
+            y, regularizer, kernel, border="circular", sigma=_told(regularizer, sigma), lam=lam
+        )
 
     return Problem(photograph.clean, operator, y, sigma, y, invert, kernel)
 
@@ -88,7 +90,7 @@ def inpainting_at_random(photograph: Photograph, sigma: float, missing: float) -
     y = observe(photograph, operator, sigma) * known
 
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
-        return inpaint(y, regularizer, known, sigma=sigma, lam=lam)
+        return inpaint(y, regularizer, known, sigma=_told(regularizer, sigma), lam=lam)
 
     return Problem(photograph.clean, operator, y, sigma, fill(y, known), invert)
 
@@ -106,7 +108,7 @@ def upscaling(photograph: Photograph, sigma: float, factor: int) -> Problem:
     start = F.interpolate(y, size=clean.shape[-2:], mode="bicubic", align_corners=False)
 
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
-        return upscale(y, regularizer, factor, sigma=sigma, lam=lam)
+        return upscale(y, regularizer, factor, sigma=_told(regularizer, sigma), lam=lam)
 
     return Problem(clean, operator, y, sigma, start, invert)
 
@@ -120,9 +122,17 @@ def tomography(photograph: Photograph, sigma: float, angles: int) -> Problem:
     start = operator.A_dagger(y)
 
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
-        return restore(y, regularizer, operator, sigma=sigma, lam=lam, start=start)
+        return restore(
+            y, regularizer, operator, sigma=_told(regularizer, sigma), lam=lam, start=start
+        )
 
     return Problem(photograph.clean, operator, y, sigma, start, invert)
+
+
+def _told(regularizer: LocalRegularizer, sigma: float) -> float | None:
+    """The noise level, unless the weights have one lam for a degradation known by examples."""
+    calibration = regularizer.calibration
+    return None if calibration is not None and not calibration.depends_on_sigma else sigma
 
 
 def _shape(images: Tensor) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
-from locreg.images import ImageSource, read_samples, to_channels, to_unit_range
+from locreg.images import ImageSource, centre, read_samples, to_channels, to_unit_range
 from locreg.objective import Objective
 from locreg.options import AdamOptions
 from locreg.patches import UnpairedPatches
@@ -46,8 +46,7 @@ def load_crops(files: Sequence[ImageSource], *, size: int, channels: int) -> lis
         except LocregError as error:
             log.warning("skipped: %s", error)
             continue
-        top, left = (max(n - size, 0) // 2 for n in pixels.shape[1:])
-        crops.append(torch.from_numpy(pixels[None, :, top : top + size, left : left + size].copy()))
+        crops.append(torch.from_numpy(centre(pixels, size).copy())[None])
     if not crops:
         raise LocregError(f"None of the {len(files)} images to measure with can be read.")
     return crops
