@@ -54,6 +54,19 @@ def test_the_packaged_weights_clean_a_photograph(locreg, noisy, photograph):
     assert 10 * np.log10(errors[0] / errors[1]) > 5
 
 
+def test_the_ensemble_is_averaged_over_flips_and_turns(locreg, noisy, photograph):
+    clean = photograph[100:164, 150:230].astype(float)
+    errors, records = [], []
+    for k, option in enumerate(([], ["--ensemble"])):
+        out = noisy.with_name(f"{k}.png")
+        status, text, _ = locreg("denoise", noisy, "-o", out, "--json", *option)
+        assert status == 0
+        records.append(json.loads(text))
+        errors.append(np.square(read_samples(out) - clean).mean())
+    assert errors[1] < errors[0]
+    assert [record["ensemble"] for record in records] == [False, True]
+
+
 def test_gradient_descent_is_a_choice(locreg, noisy, weight_file):
     status, text, _ = locreg(
         "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from conftest import SMOOTH_ACTIVATIONS, random_image, small_critic
 from locreg.critic import PatchCritic, standard_layers
 from locreg.engine import mirror_indices, pad, pad_adjoint, scores, value_and_gradient
+from locreg.errors import LocregError
+from locreg.regularizer import LocalRegularizer
 
 sizes = st.integers(1, 23)
 activations = st.sampled_from(("relu", *SMOOTH_ACTIVATIONS))
@@ -116,3 +118,41 @@ def test_the_input_is_left_alone():
     value_and_gradient(critic, x, 4)
     assert torch.equal(x, before)
     assert not x.requires_grad
+
+
+def symmetric_pair(activation="silu"):
+    critic = small_critic(activation)
+    return LocalRegularizer(critic), LocalRegularizer(critic, symmetric=True)
+
+
+def test_a_symmetric_regularizer_is_the_mean_over_flips_and_turns():
+    plain, symmetric = symmetric_pair()
+    x = random_image(2, 1, 9, 12)
+    seen = [torch.rot90(image, k, (2, 3)) for k in range(4) for image in (x, x.flip(3))]
+    expected = torch.stack([plain.value_and_grad(image)[0] for image in seen]).mean(0)
+    value, gradient = symmetric.value_and_grad(x)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(symmetric.fn(x), expected)
+    torch.testing.assert_close(symmetric.score_map(x).sum((1, 2, 3)), expected)
+    direction = random_image(2, 1, 9, 12, seed=1)
+    step = 1e-5
+    ahead, behind = (symmetric.value_and_grad(x + s * direction)[0] for s in (step, -step))
+    slope = (gradient * direction).flatten(1).sum(1)
+    torch.testing.assert_close((ahead - behind) / (2 * step), slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_symmetric_regularizer_does_not_see_how_an_image_is_turned(turns):
+    plain, symmetric = symmetric_pair("relu")
+    x = random_image(1, 1, 8, 11)
+    turned = torch.rot90(x.flip(2), turns, (2, 3))
+    torch.testing.assert_close(symmetric.fn(turned), symmetric.fn(x))
+    torch.testing.assert_close(
+        symmetric.grad(turned), torch.rot90(symmetric.grad(x).flip(2), turns, (2, 3))
+    )
+    assert not torch.allclose(plain.fn(x.flip(2)), plain.fn(x))
+
+
+def test_a_critic_with_a_stride_is_not_averaged_over_turns():
+    with pytest.raises(LocregError, match="stride 1"):
+        LocalRegularizer(small_critic(stride=3), symmetric=True)

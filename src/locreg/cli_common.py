@@ -71,11 +71,11 @@ def torch_device(name: Device) -> torch.device:
     return torch.device(name)
 
 
-def load_regularizer(name: str, device: Device) -> LocalRegularizer:
+def load_regularizer(name: str, device: Device, *, symmetric: bool = False) -> LocalRegularizer:
     """The regularizer of packaged weights or of a file, on its device."""
     from locreg.regularizer import load
 
-    return load(name).to(torch_device(device))
+    return load(name, symmetric=symmetric).to(torch_device(device))
 
 
 def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDArray[np.float32]:

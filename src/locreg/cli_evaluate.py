@@ -34,7 +34,7 @@ class Evaluate:
     """Noise levels on the [0, 1] scale, such as 0.1,0.2."""
     methods: str = "noisy,tv,locreg:denoise-rgb"
     """Of noisy, tv, wiener, nlm, bm3d, epll:FILE (made by fit-epll), and locreg:WEIGHTS with
-    packaged weights or a file."""
+    packaged weights or a file, or locreg:WEIGHTS+ensemble."""
     reference: str | None = None
     """The method that the others are compared with; by default the last one."""
     channels: Literal["auto", "1", "3"] = "auto"

@@ -88,6 +88,9 @@ class Settings:
     steps: int | None = None
     """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
     gradient-descent and proximal-gradient."""
+    ensemble: bool = False
+    """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
+    better."""
     device: Device = "auto"
     """Where to compute."""
     report: Path | None = None
@@ -117,6 +120,10 @@ class Settings:
         if self.weights == "auto" and takes_energy and self.lam != "score" and not is_grey(pixels):
             return "denoise-rgb"
         return critic_name(self.weights, pixels)
+
+    def load(self, name: str) -> LocalRegularizer:
+        """The regularizer of these weights, as it was asked for."""
+        return load_regularizer(name, self.device, symmetric=self.ensemble)
 
     def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
         """The solver that was chosen, or that the weights were made for."""
@@ -270,7 +277,7 @@ def restore_files(
     torch_device(settings.device)
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
-        regularizers[settings.weights] = load_regularizer(settings.weights, settings.device)
+        regularizers[settings.weights] = settings.load(settings.weights)
     jobs = plan(source, target, settings.report)
     several = source.is_dir()
     waiting = [job for job in jobs if not (several and job.finished)]
@@ -312,7 +319,7 @@ def _restore_file(
     check_writable(job.target, image)
     name = settings.weights_for(image.pixels)
     if name not in regularizers:
-        regularizers[name] = load_regularizer(name, settings.device)
+        regularizers[name] = settings.load(name)
     try:
         denoising = task_record["task"] == "denoise"
         solver = settings.solver_options(regularizers[name], denoising=denoising)
@@ -331,6 +338,7 @@ def _restore_file(
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
     record = {**restoration_record(job, name, found), **task_record}
+    record["ensemble"] = settings.ensemble
     if settings.json:
         print(json.dumps({**record, "history": history_record(found.solution)}))
     else:
@@ -368,7 +376,7 @@ def _write_page(
     if regularizers[name].noise_conditioned:
         name = critic_name("auto", done.before)
     if name not in regularizers:
-        regularizers[name] = load_regularizer(name, settings.device)
+        regularizers[name] = settings.load(name)
     residual = done.found.residual[0].cpu()
     try:
         found = whiteness(residual)

@@ -27,6 +27,7 @@ from locreg.validation import best_lam, psnr
 from locreg.version import __version__
 
 LOCREG, EPLL = "locreg:", "epll:"  # then weights, or a file
+ENSEMBLE = "+ensemble"  # behind the weights: averaged over flips and turns
 _RATIO = 1.5  # between two lams in the search for the best of a classical method
 
 
@@ -159,7 +160,8 @@ def find_method(name: str) -> Method:
         LocregError: when its weights cannot be read.
     """
     if name.startswith(LOCREG):
-        regularizer = load(name.removeprefix(LOCREG))
+        file = name.removeprefix(LOCREG)
+        regularizer = load(file.removesuffix(ENSEMBLE), symmetric=file.endswith(ENSEMBLE))
         if regularizer.calibration is None and not regularizer.noise_conditioned:
             raise LocregError(
                 f"{name} holds no calibration, so that its lam is unknown: train or import it anew "

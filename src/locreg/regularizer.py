@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from locreg.objective import Objective
 from locreg.options import LBFGSOptions
 from locreg.quasi_newton import lbfgs
 from locreg.weights import Weights, load_weights
+
+Orient = Callable[[Tensor], Tensor]
 
 
 class LocalRegularizer(nn.Module):
@@ -32,19 +35,33 @@ class LocalRegularizer(nn.Module):
         tile: side of the tiles that the image is worked on in, in scores. It changes speed and
             memory, not the result. By default 256 on a CPU, where a tile fits the cache, and 1024
             on a GPU.
+        symmetric: average R over the 8 flips and turns of the image: eight times as slow. One
+            gradient step is then the self-ensemble of denoisers. For critics of stride 1.
+
+    Raises:
+        LocregError: when the tile is no size, or a critic of another stride shall be symmetric.
     """
 
     explicit_prior = True
 
-    def __init__(self, weights: Weights | PatchCritic, *, tile: int | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights | PatchCritic,
+        *,
+        tile: int | None = None,
+        symmetric: bool = False,
+    ) -> None:
         super().__init__()
         if isinstance(weights, PatchCritic):
             weights = Weights(critic=weights)
         if tile is not None and tile < 1:
             raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
+        if symmetric and weights.critic.stride > 1:
+            raise LocregError("A critic of stride 1 alone can be averaged over flips and turns.")
         self.critic = weights.critic
         self.calibration = weights.calibration
         self.tile = tile
+        self.symmetric = symmetric
 
     @property
     def in_channels(self) -> int:
@@ -58,7 +75,7 @@ class LocalRegularizer(nn.Module):
 
     def at(self, sigma: float) -> LocalRegularizer:
         """R(.; sigma) at one noise level, for a noise-conditioned critic."""
-        return LocalRegularizer(self.critic.at(sigma), tile=self.tile)
+        return LocalRegularizer(self.critic.at(sigma), tile=self.tile, symmetric=self.symmetric)
 
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
         """Same as `fn`."""
@@ -101,13 +118,26 @@ class LocalRegularizer(nn.Module):
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """R of each image as float64 (B,), and its gradient, in one pass."""
         self._check(x)
-        return engine.value_and_gradient(self.critic, x, self._tile(x))
+        if not self.symmetric:
+            return engine.value_and_gradient(self.critic, x, self._tile(x))
+        value, gradient = torch.zeros(len(x), dtype=torch.float64, device=x.device), 0 * x
+        for orient, back in _ORIENTATIONS:
+            one, slope = engine.value_and_gradient(self.critic, orient(x), self._tile(x))
+            value += one / len(_ORIENTATIONS)
+            gradient += back(slope) / len(_ORIENTATIONS)
+        return value, gradient
 
     @torch.no_grad()
     def score_map(self, x: Tensor) -> Tensor:
         """The score of the patch around each pixel: (B, 1, H, W), H and W divided by the stride."""
         self._check(x)
-        return engine.scores(self.critic, x, self._tile(x))
+        if not self.symmetric:
+            return engine.scores(self.critic, x, self._tile(x))
+        maps = (
+            back(engine.scores(self.critic, orient(x), self._tile(x)))
+            for orient, back in _ORIENTATIONS
+        )
+        return sum(maps, torch.zeros_like(x[:, :1])) / len(_ORIENTATIONS)
 
     def _tile(self, x: Tensor) -> int:
         return self.tile or (1024 if x.is_cuda else 256)
@@ -127,6 +157,22 @@ class LocalRegularizer(nn.Module):
             )
 
 
+def _orientation(turns: int, flip: bool) -> tuple[Orient, Orient]:
+    """A flip and turns by 90 degrees of images (B, C, H, W), and the way back."""
+
+    def orient(x: Tensor) -> Tensor:
+        return torch.rot90(x.flip(3) if flip else x, turns, (2, 3))
+
+    def back(x: Tensor) -> Tensor:
+        turned = torch.rot90(x, -turns, (2, 3))
+        return turned.flip(3) if flip else turned
+
+    return orient, back
+
+
+_ORIENTATIONS = [_orientation(turns, flip) for turns in range(4) for flip in (False, True)]
+
+
 def _level(sigma: float | Tensor | None) -> float:
     if sigma is None:
         raise LocregError("This regularizer depends on the noise level: give sigma.")
@@ -136,10 +182,14 @@ def _level(sigma: float | Tensor | None) -> float:
     return float(levels[0])
 
 
-def load(name_or_path: str | Path, *, tile: int | None = None) -> LocalRegularizer:
+def load(
+    name_or_path: str | Path, *, tile: int | None = None, symmetric: bool = False
+) -> LocalRegularizer:
     """The regularizer of a weight file, or of packaged weights such as ``"alr-rgb"``.
+
+    Other arguments: see `LocalRegularizer`.
 
     Raises:
         LocregError: when there is no such file or it is not a complete locreg weight file.
     """
-    return LocalRegularizer(load_weights(name_or_path), tile=tile)
+    return LocalRegularizer(load_weights(name_or_path), tile=tile, symmetric=symmetric)
