@@ -14,7 +14,7 @@ from locreg.options import AdamOptions, GradientDescentOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.restoration import restore
 from locreg.solvers import Status
-from locreg.validation import add_noise, psnr
+from locreg.validation import add_noise, growing_root, psnr
 from locreg.weights import Calibration, Weights
 
 QUANTILES = {
@@ -180,6 +180,9 @@ def test_unpaired_calibration_gives_restored_images_the_scores_of_clean_ones():
     calibration = calibrate_unpaired(Variation(), [dark], [bright], progress=False)
     # min 1/2 (x - 0.8)^2 + lam/2 x^2 is at 0.8 / (1 + lam), which is 0.6 at lam = 1/3.
     assert calibration.lam(0.1) == pytest.approx(1 / 3, rel=0.1)
+    # So slight that lam lies below the first guess; Adam's last step of 0.01 blurs it.
+    slight = calibrate_unpaired(Variation(), [bright - 0.002], [bright], progress=False)
+    assert slight.lam(0.1) == pytest.approx(0.002 / 0.798, rel=0.5)
     with pytest.raises(LocregError, match="does not tell"):
         calibrate_unpaired(Variation(), [-1000 + 0 * dark], [bright], progress=False)
 
@@ -215,3 +218,13 @@ def test_the_solver_starts_where_it_is_told():
         found = restore(y, regularizer, lam=0.1, start=told)
         energy = 0.5 * (first - y).square().sum()
         assert found.solution.history[0].data_term.sum() == pytest.approx(energy.item())
+
+
+@given(root=st.floats(1e-3, 1e3), first=st.floats(0.1, 10))
+def test_the_root_of_a_growing_function_is_found(root, first):
+    found = growing_root(lambda lam: math.log(lam) - math.log(root), first, refinements=6)
+    if 2**-11.9 < root / first < 2**11.9:
+        assert found is not None
+    if found is not None:
+        assert abs(math.log2(found / root)) <= 2**-6 + 1e-9
+    assert growing_root(lambda _: -1.0, first) is None

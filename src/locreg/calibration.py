@@ -18,7 +18,7 @@ from locreg.objective import Objective
 from locreg.options import AdamOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
-from locreg.validation import add_noise, best_lam, first_lam, restored_psnr
+from locreg.validation import add_noise, best_lam, first_lam, growing_root, restored_psnr
 from locreg.weights import Calibration
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -167,47 +167,36 @@ def calibrate_unpaired(
     """
     target = np.mean([regularizer.score_map(x).mean().item() for x in clean])
 
-    def excess(log_lam: float) -> float:
-        scores = [
-            regularizer.score_map(
-                adam(Objective(y, regularizer, math.exp(log_lam)), y, options).image
-            )
-            .mean()
-            .item()
-            for y in degraded
-        ]
-        return float(np.mean(scores) - target)
+    bar = tqdm(desc="fitting lam", unit="step", disable=not progress)
+
+    def excess(lam: float) -> float:
+        bar.update()
+        restored = (adam(Objective(y, regularizer, lam), y, options).image for y in degraded)
+        return float(target - np.mean([regularizer.score_map(x).mean().item() for x in restored]))
 
     length = float(
         np.mean([regularizer.grad(y).norm().item() / y.numel() ** 0.5 for y in degraded])
     )
-    high = math.log(0.01 / max(length, 1e-12))  # the first step moves a pixel by 0.01
-    for _ in range(10):
-        if excess(high) <= 0:
-            break
-        high += math.log(2)
-    else:
+    first = 0.02 / max(length, 1e-12)  # the first step moves a pixel by 0.02
+    with bar:
+        lam = growing_root(excess, first, refinements=6, reach=10)
+    if lam is None:
         raise LocregError(
             "No lam gives the restored images the scores of clean ones: the critic does not tell "
             "the two folders apart; train longer, or check that they differ."
         )
-    low = high - math.log(2)
-    for _ in tqdm(range(6), desc="fitting lam", unit="step", disable=not progress):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    log_lam = (low + high) / 2
     # A constant polynomial: lam belongs to the degradation, and does not follow from a sigma.
     return _calibration(
         regularizer,
         clean,
         degraded,
-        [log_lam],
+        [math.log(lam)],
         (1.0, 1.0),
         {
             "method": "mean score of restored images equals that of clean images",
             "images": len(degraded),
             "steps": options.steps,
-            "lams": [math.exp(log_lam)],
+            "lams": [lam],
         },
     )
 

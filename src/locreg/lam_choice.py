@@ -12,11 +12,8 @@ from torch import Tensor
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import Solution
-from locreg.validation import best_lam
+from locreg.validation import best_lam, growing_root
 
-_RATIO = 2.0  # between two lams while the root is being enclosed
-_MOST_ENCLOSING = 12
-_REFINEMENTS = 3  # bisections: lam is then known to a factor of 2^(1/8), 9%
 _PROBE = 0.1  # length of the probe of the divergence, in noise levels
 _PROBE_SEED = 0x5EED  # hardly that of the observation's noise, of which the probe must know nothing
 _RISK_RATIO = 1.5  # between two lams whose risk is estimated
@@ -148,21 +145,16 @@ def _root(
     solve: Callable[[float], Solution], excess: Callable[[Solution], float], first: float
 ) -> ChosenLam:
     """The lam where ``excess``, which grows with lam, changes sign."""
-    lam = first
-    side = excess(solve(lam)) > 0
-    for _ in range(_MOST_ENCLOSING):
-        following = lam / _RATIO if side else lam * _RATIO
-        if (excess(solve(following)) > 0) != side:
-            break
-        lam = following
-    else:
+    solutions = dict[float, Solution]()
+
+    def excess_at(lam: float) -> float:
+        solutions[lam] = solve(lam)
+        return excess(solutions[lam])
+
+    lam = growing_root(excess_at, first)
+    if lam is None:
         raise LocregError(
-            f"No lam between {min(lam, first):.3g} and {max(lam, first):.3g} satisfies the "
+            f"No lam between {min(solutions):.3g} and {max(solutions):.3g} satisfies the "
             "principle: give lam, or check sigma."
         )
-    low, high = sorted((lam, following))
-    for _ in range(_REFINEMENTS):
-        middle = math.sqrt(low * high)
-        solution = solve(middle)
-        low, high = (middle, high) if excess(solution) <= 0 else (low, middle)
-    return ChosenLam(middle, solution)
+    return ChosenLam(lam, solutions[lam])

@@ -128,6 +128,36 @@ def best_lam(
     return first * ratio ** (top + shift), middle - 0.25 * (left - right) * shift
 
 
+def growing_root(
+    excess: Callable[[float], float], first: float, *, refinements: int = 3, reach: int = 12
+) -> float | None:
+    """The lam at which ``excess``, which grows with lam, changes sign.
+
+    From ``first`` lam is doubled or halved until the sign has changed, then bisected. None is
+    returned where that takes more than ``reach`` steps.
+
+    Args:
+        excess: a function of lam.
+        first: where the search begins.
+        refinements: number of bisections; with k of them lam is known to a factor of 2^(2^-k).
+        reach: most doublings or halvings.
+    """
+    lam, above = first, excess(first) > 0
+    for _ in range(reach):
+        following = lam / 2 if above else lam * 2
+        if (excess(following) > 0) != above:
+            break
+        lam = following
+    else:
+        return None
+    low, high = sorted((lam, following))
+    middle = following
+    for _ in range(refinements):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
+    return middle
+
+
 @dataclass(frozen=True)
 class WhiteNoiseValidation:
     """Quality of a critic: PSNR of held-out images with white noise, restored at their best lam."""
