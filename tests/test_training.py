@@ -152,11 +152,11 @@ def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
         pyvips.Image.new_from_array(noisy.astype(np.uint8)).copy(
             interpretation=interpretation
         ).write_to_file(str(degraded / path.name))
-    options = TrainingOptions(iterations=120, batch=16, validate_every=60)
+    options = TrainingOptions(iterations=300, batch=16, validate_every=150)
     recipe = Recipe(
         clean=folder,
         degraded=degraded,
-        critic=CriticOptions(widths=(6,) * 6),
+        critic=CriticOptions(widths=(8,) * 6),
         data=DataOptions(held_out=2, calibration_images=2, calibration_size=24),
         training=options,
     )
