@@ -1,0 +1,181 @@
+"""Degradations that nobody has a model for: learned from two unpaired folders, then undone.
+
+    python benchmarks/unknown.py DATA OUT --kinds correlated jpeg --csv FILE
+
+DATA holds bsds500 and cbsd68. One half of bsds500 stays clean, the other half is degraded, and both
+become folders in OUT; `locreg train` learns from these two folders alone, lam included. Then the
+photographs of cbsd68, degraded in the same way, are restored. Beside the result stand the degraded
+image, and bm3d at the white noise level that is best for each image in view of the ground truth.
+
+    correlated   white noise through outer([1, 2, 1], [1, 2, 1]), of level 0.1
+    jpeg         quality 10
+    dark         Poisson noise of 40 electrons at white, read-out noise of 2 electrons
+    stripes      every line shifted by noise of level 0.08, as by a line scanner; white noise of 0.02
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyvips
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import locreg
+from locreg.baselines import bm3d_by_its_authors
+from locreg.images import list_images, read_image, to_unit_range, write_image
+from locreg.measurements import Measurements, parameter_checksum, seed_of
+from locreg.recipes import checkpoint_path
+from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
+from locreg.validation import psnr
+
+KEY = ["kind", "method", "version", "image"]
+VALUES = ["sigma", "psnr", "seconds"]
+BM3D_LEVELS = (0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3)
+Pixels = NDArray[np.float32]
+
+
+def correlated(x: Pixels, random: np.random.Generator) -> Pixels:
+    """Neighbouring pixels get similar noise, of level 0.1."""
+    line = np.array([1, 2, 1], dtype=np.float32)
+    kernel = torch.from_numpy(np.outer(line, line) / np.linalg.norm(np.outer(line, line)))
+    shape = (len(x), 1, x.shape[1] + 2, x.shape[2] + 2)
+    white = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+    return x + 0.1 * F.conv2d(white, kernel[None, None])[:, 0].numpy()
+
+
+def jpeg(x: Pixels, _: np.random.Generator) -> Pixels:
+    """A file of quality 10."""
+    samples = np.rint(255 * x.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
+    content = image.copy(interpretation="srgb").jpegsave_buffer(Q=10)
+    found = pyvips.Image.new_from_buffer(content, "").numpy()
+    return np.ascontiguousarray(to_unit_range(found.transpose(2, 0, 1)))
+
+
+def dark(x: Pixels, random: np.random.Generator) -> Pixels:
+    """A photograph in little light, brightened."""
+    electrons = random.poisson(40 * x.clip(0, 1)) + 2 * random.standard_normal(x.shape)
+    return (electrons / 40).astype(np.float32)
+
+
+def stripes(x: Pixels, random: np.random.Generator) -> Pixels:
+    """Lines of a scanner that differ in brightness."""
+    lines = 0.08 * random.standard_normal((len(x), x.shape[1], 1), dtype=np.float32)
+    return x + lines + 0.02 * random.standard_normal(x.shape, dtype=np.float32)
+
+
+KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "correlated": correlated,
+    "jpeg": jpeg,
+    "dark": dark,
+    "stripes": stripes,
+}
+
+
+def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
+    """Clean images, and degraded ones of other scenes, as float files that clip nothing."""
+    clean, degraded = out / "clean", out / kind
+    for index, path in enumerate(tqdm(list_images(data / "bsds500"), f"folders for {kind}")):
+        target = (degraded if index % 2 else clean) / f"{path.stem}.tif"
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pixels = read_image(path).pixels
+        if index % 2:
+            random = np.random.default_rng(seed_of(path.name))
+            write_float(target, KINDS[kind](pixels, random))
+        else:
+            write_float(target, pixels)
+    return clean, degraded
+
+
+def write_float(path: Path, pixels: Pixels) -> None:
+    """A float TIFF: values below 0 and above 1 stay."""
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image.copy(interpretation="scrgb").write_to_file(str(path), compression="deflate")
+
+
+def trained(data: Path, out: Path, kind: str, iterations: int) -> Path:
+    """The weights of a degradation, trained if they are missing."""
+    path = out / f"{kind}-{iterations}.safetensors"
+    unfinished = checkpoint_path(path).exists()
+    if not path.exists() or unfinished:
+        clean, degraded = make_folders(data, out, kind)
+        recipe = Recipe(
+            clean=clean,
+            degraded=degraded,
+            critic=CriticOptions(),
+            data=DataOptions(calibration_images=8),
+            training=TrainingOptions(iterations=iterations, penalty=0.1, weight_average=0.999),
+        )
+        locreg.train_from_folders(path, recipe, resume=unfinished)
+    return path
+
+
+def best_bm3d(y: torch.Tensor, clean: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """bm3d at its best white noise level for this image."""
+    found = {sigma: bm3d_by_its_authors(y, sigma) for sigma in BM3D_LEVELS}
+    sigma = max(found, key=lambda sigma: psnr(found[sigma], clean).item())
+    return found[sigma], sigma
+
+
+def main() -> None:
+    """Train what is missing, measure what is not in the file yet, then print means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--methods", nargs="+", choices=["degraded", "locreg", "bm3d"],
+                        default=["degraded", "locreg", "bm3d"])  # fmt: skip
+    parser.add_argument("--iterations", type=int, default=12_000)
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=2, help="images of each kind to keep")
+    options = parser.parse_args()
+
+    known = Measurements(options.csv, KEY, VALUES)
+    for kind in options.kinds:
+        weights = locreg.load(trained(options.data, options.out, kind, options.iterations))
+        version = {"locreg": parameter_checksum(weights), "bm3d": "best of 8 levels"}
+        rows = {method: list[float]() for method in options.methods}
+        for index, path in enumerate(tqdm(list_images(options.data / "cbsd68"), kind)):
+            pixels = read_image(path).pixels
+            clean = torch.from_numpy(pixels)[None]
+            random = np.random.default_rng(seed_of(path.name))
+            y = torch.from_numpy(KINDS[kind](pixels, random))[None]
+            for method in options.methods:
+                row = {
+                    "kind": kind,
+                    "method": method,
+                    "version": version.get(method, ""),
+                    "image": path.name,
+                }
+                found = known.find(row)
+                if found is None:
+                    begin, sigma = time.perf_counter(), ""
+                    image = y
+                    if method == "locreg":
+                        image = locreg.restore(y, weights).image
+                    if method == "bm3d":
+                        image, level = best_bm3d(y, clean)
+                        sigma = f"{level:g}"
+                    seconds = time.perf_counter() - begin
+                    quality = psnr(image, clean).item()
+                    values = {"sigma": sigma, "psnr": f"{quality:.4f}", "seconds": f"{seconds:.2f}"}
+                    found = known.add(row | values)
+                    if index < options.pictures:
+                        target = options.out / f"{kind}-{path.stem}-{method}.png"
+                        write_image(target, image[0].numpy())
+                rows[method].append(float(found["psnr"]))
+        for method, values in rows.items():
+            print(f"{kind}, {method}: {np.mean(values):.2f} dB, {len(values)} images")
+
+
+if __name__ == "__main__":
+    main()
