@@ -10,7 +10,7 @@ image, and bm3d at the white noise level that is best for each image in view of 
     correlated   white noise through outer([1, 2, 1], [1, 2, 1]), of level 0.1
     jpeg         quality 10
     dark         Poisson noise of 40 electrons at white, read-out noise of 2 electrons
-    stripes      every line shifted by noise of level 0.08, as by a line scanner; white noise of 0.02
+    stripes      every line shifted by noise of level 0.08, as by a scanner; white noise of 0.02
 """
 
 from __future__ import annotations
