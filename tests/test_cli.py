@@ -339,3 +339,15 @@ def test_help_shows_in_a_fresh_process_without_torch():
     assert done.returncode == 0
     for command in ("denoise", "score", "train", "info"):
         assert command in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell with head")
+def test_a_reader_that_has_read_enough_is_no_error():
+    code = (
+        "from locreg.cli import main; import sys; sys.argv = ['locreg', 'info', 'alr-rgb']; main()"
+    )
+    done = subprocess.run(
+        f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("weights: alr-rgb")
+    assert done.stderr == ""

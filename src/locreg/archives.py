@@ -66,4 +66,6 @@ def list_archive(path: Path) -> list[ArchiveMember]:
     except OSError as error:
         raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
     except tarfile.TarError as error:
-        raise LocregError(f"{path} is not a complete tar file: {error}.") from None
+        raise LocregError(
+            f"{path} is not a complete tar file ({error}): give folders of images, or tar files."
+        ) from None

@@ -46,10 +46,8 @@ def history_record(solution: Solution) -> list[dict[str, float]]:
 def sentence(record: dict[str, Any]) -> str:
     """A restoration record for a person."""
     sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
-    return (
-        f"{record['output']}: {sigma}lam {record['lam']:.4g}, {record['iterations']} steps, "
-        f"{record['seconds']:.1f} s"
-    )
+    steps = "1 step" if record["iterations"] == 1 else f"{record['iterations']} steps"
+    return f"{record['output']}: {sigma}lam {record['lam']:.4g}, {steps}, {record['seconds']:.1f} s"
 
 
 def weights_record(name: str, weights: Weights) -> dict[str, Any]:
