@@ -20,14 +20,14 @@ from locreg.validation import DenoiserValidation, load_crops
 from locreg.weights import Weights, load_weights, save_weights
 
 
-def conditioned_critic(seed=0):
+def conditioned_critic(seed=0, channels=1):
     layers = (
         Layer(channels=5, activation="silu"),
         Layer(channels=4, activation="softplus"),
         Layer(channels=1, activation="identity", bias=False),
     )
     generator = torch.Generator().manual_seed(seed)
-    critic = PatchCritic(layers, in_channels=1, noise_conditioned=True, generator=generator)
+    critic = PatchCritic(layers, in_channels=channels, noise_conditioned=True, generator=generator)
     for parameter in critic.biases.values():
         torch.nn.init.normal_(parameter, generator=generator)
     return critic.double()
@@ -146,6 +146,18 @@ def test_only_levels_that_were_trained_decide_which_weights_are_kept(folder, tmp
     assert "psnr_0.3" in weights.training["validations"][0]
 
 
+@given(sigma=st.floats(0, 1))
+def test_an_energy_of_colour_images_serves_grey_ones(sigma):
+    colour = conditioned_critic(channels=3)
+    grey, root = LocalRegularizer(colour.of_grey()), 3**0.5
+    x = random_image(2, 1, 9, 11)
+    three = x.expand(-1, 3, -1, -1).contiguous()
+    of_colour = LocalRegularizer(colour).at(root * sigma)
+    torch.testing.assert_close(grey.at(sigma).score_map(x) * root, of_colour.score_map(three))
+    step = root * sigma * of_colour.grad(three).mean(1, keepdim=True)
+    torch.testing.assert_close(sigma * grey.at(sigma).grad(x), step)
+
+
 def test_a_training_can_begin_with_earlier_weights(folder, tmp_path):
     first = tmp_path / "first.safetensors"
     earlier = train_denoiser_from_folder(first, recipe(folder), progress=False)
@@ -156,6 +168,14 @@ def test_a_training_can_begin_with_earlier_weights(folder, tmp_path):
     for before, after in zip(earlier.critic.parameters(), later.critic.parameters(), strict=True):
         torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
     assert later.training["initial"]["iterations_done"] == 12
+    grey = replace(again, critic=replace(again.critic, channels=1))
+    of_colour = train_denoiser_from_folder(
+        tmp_path / "grey.safetensors", replace(grey, initial=first), progress=False
+    )
+    for before, after in zip(
+        earlier.critic.of_grey().parameters(), of_colour.critic.parameters(), strict=True
+    ):
+        torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
     wider = replace(again, initial=first, critic=CriticOptions(widths=(9,) * 6, activation="silu"))
     with pytest.raises(LocregError, match="holds another architecture"):
         train_denoiser_from_folder(tmp_path / "wider.safetensors", wider, progress=False)

@@ -146,6 +146,27 @@ class PatchCritic(nn.Module):
         fixed.biases["0"] = nn.Parameter(self.biases["0"] + sigma * level.sum((1, 2, 3)))
         return fixed
 
+    @torch.no_grad()
+    def of_grey(self) -> PatchCritic:
+        """The noise-conditioned critic r((z, z, z); sqrt(3) sigma) / sqrt(3) of grey patches z.
+
+        Three equal channels with independent noise of level sqrt(3) sigma average to a grey image
+        with noise of level sigma, so that one gradient step on the average, of the length that
+        belongs to its own level, is the step of the three channels.
+
+        Raises:
+            LocregError: when r does not depend on a noise level.
+        """
+        self._check_conditioned(True)
+        grey = PatchCritic(self.layers, in_channels=1, noise_conditioned=True)
+        grey.to(self.weights[0])
+        grey.load_state_dict(self.state_dict() | {"weights.0": grey.weights[0]})
+        channels, level = self.weights[0].split([self.in_channels, 1], dim=1)
+        ratio = math.sqrt(self.in_channels)
+        grey.weights[0].copy_(torch.cat([channels.sum(1, keepdim=True), ratio * level], dim=1))
+        grey.weights[-1].div_(ratio)
+        return grey
+
     def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Scores of all patches of z (B, C, H, W), at least as large as the receptive field.
 

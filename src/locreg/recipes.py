@@ -316,11 +316,14 @@ def _validation_levels(noise: NoiseRange) -> list[float]:
 def _load_initial(network: PatchCritic, path: Path) -> dict[str, Any]:
     """Begin with the weights of a file; returns the record of how they were made."""
     initial = load_weights(path)
-    if initial.critic.describe() != network.describe():
+    critic = initial.critic
+    if critic.noise_conditioned and network.in_channels == 1 and critic.in_channels > 1:
+        critic = critic.of_grey()
+    if critic.describe() != network.describe():
         raise LocregError(
             f"{path} holds another architecture: give the same channels, widths and activation."
         )
-    network.load_state_dict(initial.critic.state_dict())
+    network.load_state_dict(critic.state_dict())
     return initial.training
 
 
