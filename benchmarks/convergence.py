@@ -11,6 +11,7 @@ but for 1e-4 of the decrease from the start.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +25,7 @@ from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.objective import Objective, Regularizer
 from locreg.options import AdamOptions, LBFGSOptions, MinimiserOptions, ProximalGradientOptions
 from locreg.problems import Problem
-from locreg.restoration import solve
+from locreg.restoration import calibrated_lam, solve
 from locreg.solvers import Iterate
 from locreg.validation import psnr
 
@@ -54,12 +55,11 @@ def measure(
     solver: str,
     problem: Problem,
     regularizer: locreg.LocalRegularizer,
-    sigma: float,
     least: float | None,
 ) -> Row:
     """Solve, and say when the energy ``least`` was reached (by Adam: at its end)."""
-    lam = problem.restore(regularizer, None).lam
-    at_level = regularizer.at(sigma) if regularizer.noise_conditioned else regularizer
+    lam = calibrated_lam(regularizer, problem.sigma, denoising=problem.operator is None)
+    at_level = regularizer.at(problem.sigma) if regularizer.noise_conditioned else regularizer
     counted, path = Counted(at_level), list[tuple[int, float]]()
 
     def follow(_: int, iterate: Iterate) -> None:
@@ -114,9 +114,7 @@ def main() -> None:
                     "solver": solver,
                     "image": test.path.name,
                 }
-                found = known.find(row)
-                if found is None:
-                    found = known.add(row | measure(solver, problem, regularizer, sigma, least))
+                found = known.once(row, partial(measure, solver, problem, regularizer, least))
                 if solver == "adam":
                     least = least_energy(found)
                 rows[solver].append(found)

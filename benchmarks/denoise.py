@@ -12,13 +12,14 @@ keeps other weights apart.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 import locreg
-from locreg.images import list_images, read_samples, to_channels, to_unit_range
+from locreg.images import list_images, read_pixels
 from locreg.measurements import Measurements, Row, parameter_checksum, seed_of
 from locreg.validation import add_noise, psnr
 
@@ -28,7 +29,7 @@ VALUES = ["used_sigma", "lam", "psnr", "seconds"]
 
 def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, given: str) -> Row:
     """Degrade, restore and compare one image."""
-    pixels = to_unit_range(to_channels(read_samples(path), regularizer.in_channels))
+    pixels = read_pixels(path, regularizer.in_channels)
     clean = torch.from_numpy(pixels)[None]
     noisy = add_noise(clean, sigma, seed_of(path.name, sigma))
     found = locreg.restore(noisy, regularizer, sigma="auto" if given == "auto" else sigma)
@@ -65,10 +66,7 @@ def main() -> None:
                 "given": options.given,
                 "image": path.name,
             }
-            found = known.find(row)
-            if found is None:
-                found = known.add(row | measure(path, regularizer, sigma, options.given))
-            rows.append(found)
+            rows.append(known.once(row, partial(measure, path, regularizer, sigma, options.given)))
         quality, seconds = (sum(float(r[k]) for r in rows) / len(rows) for k in VALUES[2:])
         print(
             f"{options.weights} on {options.folder.name}, sigma {sigma:g} ({options.given}): "

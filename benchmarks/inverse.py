@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from locreg import problems
-from locreg.images import list_images, read_samples, to_channels, to_unit_range
+from locreg.images import list_images, read_pixels
 from locreg.kernels import gaussian_kernel
 from locreg.measurements import Measurements, Row
-from locreg.methods import find_method
+from locreg.methods import Method, find_method
 from locreg.problems import Photograph, Problem
 from locreg.validation import psnr
 
@@ -92,9 +93,20 @@ def tests(data: Path, folder: str, channels: int) -> list[Test]:
         return [Test(Photograph(phantom(), "shepp-logan"), Path("shepp-logan"), 0)]
     found = []
     for index, path in enumerate(list_images(data / folder)):
-        pixels = to_unit_range(to_channels(read_samples(path), channels))
+        pixels = read_pixels(path, channels)
         found.append(Test(Photograph(torch.from_numpy(pixels)[None], path.name), path, index))
     return found
+
+
+def measure(method: Method, problem: Problem) -> Row:
+    """Restore and compare one image."""
+    begin = time.perf_counter()
+    found = method.restore(problem)
+    return {
+        "lam": "" if found.lam is None else f"{found.lam:.4g}",
+        "psnr": f"{psnr(found.image, problem.clean).item():.4f}",
+        "seconds": f"{time.perf_counter() - begin:.2f}",
+    }
 
 
 def main() -> None:
@@ -126,16 +138,7 @@ def main() -> None:
                         "version": method.version,
                         "image": test.path.name,
                     }
-                    found = known.find(row)
-                    if found is None:
-                        begin = time.perf_counter()
-                        restored = method.restore(problem)
-                        values = {
-                            "lam": "" if restored.lam is None else f"{restored.lam:.4g}",
-                            "psnr": f"{psnr(restored.image, problem.clean).item():.4f}",
-                            "seconds": f"{time.perf_counter() - begin:.2f}",
-                        }
-                        found = known.add(row | values)
+                    found = known.once(row, partial(measure, method, problem))
                     rows.setdefault(method.name, []).append(found)
             for name, lines in rows.items():
                 mean = sum(float(line["psnr"]) for line in lines) / len(lines)

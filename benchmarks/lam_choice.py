@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from inverse import Test, gaussian, tests
 from locreg.images import centre
 from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.problems import Photograph, Problem, denoising
-from locreg.restoration import Lam
+from locreg.restoration import Lam, calibrated_lam
 from locreg.validation import best_lam, psnr
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "rule", "image"]
@@ -46,14 +47,16 @@ def middle(test: Test, size: int) -> Test:
     return Test(Photograph(crop, test.photograph.name), test.path, test.index)
 
 
-def measure(rule: str, problem: Problem, regularizer: locreg.LocalRegularizer) -> Row:
+def measure(rule: str, make: Callable[[], Problem], regularizer: locreg.LocalRegularizer) -> Row:
     """lam by one rule, and the PSNR of what it restores."""
+    problem = make()
 
     def quality(lam: float) -> float:
         return psnr(problem.restore(regularizer, lam).image, problem.clean).item()
 
     if rule == "oracle":
-        lam, found = best_lam(quality, problem.restore(regularizer, None).lam)
+        first = calibrated_lam(regularizer, problem.sigma, denoising=problem.operator is None)
+        lam, found = best_lam(quality, first)
     else:
         restored = problem.restore(regularizer, RULES[rule])
         lam, found = restored.lam, psnr(restored.image, problem.clean).item()
@@ -90,10 +93,8 @@ def main() -> None:
                     "rule": rule,
                     "image": test.path.name,
                 }
-                found = known.find(row)
-                if found is None:
-                    problem = degrade(middle(test, options.size), sigma)
-                    found = known.add(row | measure(rule, problem, regularizer))
+                problem = partial(degrade, middle(test, options.size), sigma)
+                found = known.once(row, partial(measure, rule, problem, regularizer))
                 rows.append(float(found["psnr"]))
             means[rule] = sum(rows) / len(rows)
         for rule, mean in means.items():

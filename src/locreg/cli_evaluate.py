@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from locreg.cli_common import DONE, FAILED, Output, say
 from locreg.errors import UsageError
 from locreg.evaluation_options import EvaluationOptions, Task, TaskOptions
+from locreg.options import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Evaluate:
         ready = tuple(name for name in options.methods if name not in missing)
         if not ready:
             raise UsageError("None of the methods is installed.")
-        return self._evaluate(options.with_methods(ready))
+        return self._evaluate(replace(options, methods=ready))
 
     def options(self) -> EvaluationOptions:
         """What was asked for.
@@ -70,8 +71,7 @@ class Evaluate:
         Raises:
             UsageError: when it cannot be meant.
         """
-        if self.processes < 1:
-            raise UsageError(f"processes must be at least 1, got {self.processes}.")
+        check_at_least(1, "processes", self.processes)
         try:
             sigmas = tuple(float(word) for word in _words(self.sigma))
         except ValueError:
@@ -156,8 +156,7 @@ class Reproduce:
 
     def run(self) -> int:
         """Make it."""
-        if self.processes < 1:
-            raise UsageError(f"processes must be at least 1, got {self.processes}.")
+        check_at_least(1, "processes", self.processes)
         from locreg.paper_sections import SECTIONS, reproduce
         from locreg.reproduction import QUICK, Reproduction, Scale
 
@@ -197,14 +196,12 @@ class FitEpll:
     def run(self) -> int:
         """Fit, and write."""
         for name in ("components", "patch_size", "patches", "iterations"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            check_at_least(1, name, getattr(self, name))
+        check_at_least(0, "seed", self.seed)
         if self.channels not in (1, 3):
             raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
         if self.patches < 10 * self.components:
             raise UsageError("Give at least 10 patches for each component.")
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0, got {self.seed}.")
         from locreg.epll import fit_mixture, save_mixture
         from locreg.images import list_sources
         from locreg.patches import PatchPool

@@ -33,6 +33,7 @@ from locreg.options import (
     LBFGSOptions,
     ProximalGradientOptions,
     SolverOptions,
+    check_at_least,
     check_lam,
     check_sigma,
 )
@@ -110,8 +111,8 @@ class Settings:
             check_sigma(sigma)
         if isinstance(lam, float):
             check_lam(lam)
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        if self.steps is not None:
+            check_at_least(1, "steps", self.steps)
         return {"sigma": sigma, "lam": None if lam == "auto" else lam}
 
     def weights_for(self, pixels: NDArray[np.float32]) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from locreg.errors import LocregError, UsageError
 from locreg.evaluation_options import EvaluationOptions, Task
-from locreg.images import centre, list_images, read_samples, to_channels, to_unit_range
+from locreg.images import centre, list_images, read_pixels, read_samples
 from locreg.kernels import read_kernel
 from locreg.lpips import LEAST_SIDE, Distance, find_weights, load_lpips
 from locreg.measurements import Measurements, Row
@@ -304,7 +304,7 @@ def _quality(image: Tensor, clean: Tensor, distance: Distance | None) -> Row:
 
 def _clean(path: Path, options: EvaluationOptions, channels: int) -> Tensor:
     """An image of the folder (1, C, H, W), or its centre."""
-    pixels = torch.from_numpy(to_unit_range(to_channels(read_samples(path), channels)))[None]
+    pixels = torch.from_numpy(read_pixels(path, channels))[None]
     return pixels if options.crop is None else centre(pixels, options.crop).contiguous()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from locreg.errors import UsageError
-from locreg.options import check_sigma
+from locreg.options import check_at_least, check_sigma
 
 Task = Literal["denoise", "deblur", "inpaint", "upscale"]
 
@@ -32,8 +32,8 @@ class TaskOptions:
     def __post_init__(self) -> None:
         if self.missing is not None and not 0 < self.missing < 1:
             raise UsageError(f"missing must be between 0 and 1, got {self.missing:g}.")
-        if self.factor is not None and self.factor < 2:
-            raise UsageError(f"factor must be at least 2, got {self.factor}.")
+        if self.factor is not None:
+            check_at_least(2, "factor", self.factor)
 
     def check_task(self, task: Task) -> None:
         """Refuse a constant of another task, which would be ignored.
@@ -89,9 +89,5 @@ class EvaluationOptions:
             if sigma == 0 and self.task == "denoise":
                 raise UsageError("Without noise there is nothing to denoise: give sigma above 0.")
         self.degradation.check_task(self.task)
-        if self.crop is not None and self.crop < 16:
-            raise UsageError(f"crop must be at least 16, got {self.crop}.")
-
-    def with_methods(self, methods: tuple[str, ...]) -> EvaluationOptions:
-        """The same for other methods."""
-        return replace(self, methods=methods)
+        if self.crop is not None:
+            check_at_least(16, "crop", self.crop)

@@ -194,7 +194,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         LocregError: as `read_samples`, or when all pixels are white, or none.
     """
-    white: NDArray[np.bool_] = to_unit_range(to_channels(read_samples(path), 1))[0] > 0.5
+    white: NDArray[np.bool_] = read_pixels(path, 1)[0] > 0.5
     if white.all():
         raise LocregError(
             f"{path} is white all over, which marks every pixel as missing: white marks what to "
@@ -242,6 +242,15 @@ def read_samples(path: ImageSource) -> NDArray[Any]:
             values that are not finite or far outside [0, 1].
     """
     return _samples(_open(path), path)
+
+
+def read_pixels(path: ImageSource, channels: int) -> NDArray[np.float32]:
+    """Pixels (channels, H, W) of an image file in [0, 1]: alpha dropped, grey made or copied.
+
+    Raises:
+        LocregError: as `read_samples`.
+    """
+    return to_unit_range(to_channels(read_samples(path), channels))
 
 
 def _open(path: ImageSource) -> Any:

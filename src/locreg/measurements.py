@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from locreg.errors import LocregError
@@ -48,6 +49,10 @@ class Measurements:
             writer.writerow(row)
         self.rows[self._key(row)] = row
         return row
+
+    def once(self, key: Row, measure: Callable[[], Row]) -> Row:
+        """The line of this key; measured and written, if it is not there."""
+        return self.find(key) or self.add(key | measure())
 
     def _key(self, row: Row) -> tuple[str, ...]:
         return tuple(row[name] for name in self.key)

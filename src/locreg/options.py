@@ -65,6 +65,16 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} must be positive, got {value}.")
 
 
+def check_at_least(least: int, name: str, value: int) -> None:
+    """Refuse a whole number that is too small.
+
+    Raises:
+        UsageError: when it is.
+    """
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, got {value}.")
+
+
 def check_lam(lam: float) -> None:
     """Refuse a weight of the regularizer that cannot be meant.
 
@@ -86,8 +96,7 @@ class AdamOptions:
     beta2: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        check_at_least(1, "steps", self.steps)
         if min(self.learning_rate, self.last_learning_rate) <= 0:
             raise UsageError("Learning rates must be positive.")
 
@@ -179,8 +188,7 @@ class AnnealingOptions:
     last_level: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+        check_at_least(1, "steps", self.steps)
         for name in ("first_level", "last_share", "last_level"):
             check_positive(name, getattr(self, name))
 

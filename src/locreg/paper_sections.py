@@ -18,7 +18,7 @@ from locreg.errors import LocregError
 from locreg.evaluation import evaluate
 from locreg.evaluation_options import EvaluationOptions
 from locreg.files import make_folder, write_atomically
-from locreg.images import centre, read_samples, to_channels, to_unit_range
+from locreg.images import centre, read_pixels
 from locreg.kernels import read_kernel
 from locreg.methods import EPLL, LOCREG, find_method, how_to_install, label
 from locreg.paper_tables import compare_table1, compare_table2
@@ -220,7 +220,7 @@ def _patches(run: Reproduction, size: int, count: int) -> Tensor:
 
 def _photograph(run: Reproduction, name: str) -> Photograph:
     """The centre of an image of the benchmark."""
-    pixels = to_unit_range(to_channels(read_samples(run.data / BENCHMARK / name), 3))
+    pixels = read_pixels(run.data / BENCHMARK / name, 3)
     square = centre(pixels, run.scale.figure_crop).copy()
     return Photograph(torch.from_numpy(square)[None], name)
 

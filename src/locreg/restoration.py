@@ -158,10 +158,9 @@ def restore(
 
     forward = _identity if operator is None else operator.A
     inversion = Inversion(y, invert, forward, observed)
-    share = 1.0 if operator is None else _SHARE_OF_OTHER_OPERATORS
     least = LEAST_SIGMA if isinstance(solver, AnnealingOptions) else 0.0
     usable = None if level is None else max(level, least)
-    chosen = _choose_lam(lam, inversion, regularizer, usable, share)
+    chosen = _choose_lam(lam, inversion, regularizer, usable, denoising=operator is None)
     image = chosen.solution.image
     residual = y - forward(image)
     return Restoration(
@@ -261,12 +260,13 @@ def _choose_lam(
     inversion: Inversion,
     regularizer: LocalRegularizer,
     sigma: float | None,
-    share: float,
+    *,
+    denoising: bool,
 ) -> ChosenLam:
     """The lam that is given, calibrated for sigma, or found by one of the principles."""
     if isinstance(lam, float):
         return ChosenLam(lam, inversion.at(lam))
-    calibrated = share * calibrated_lam(regularizer, sigma)
+    calibrated = calibrated_lam(regularizer, sigma, denoising=denoising)
     if lam == "score":
         return lam_by_score(inversion, regularizer, calibrated)
     if lam is not None:
@@ -309,25 +309,29 @@ def solve(
             return gradient_step(objective, start, on_step=on_step)
 
 
-def calibrated_lam(regularizer: LocalRegularizer, sigma: float | None) -> float:
-    """The weight of R for denoising at a noise level.
+def calibrated_lam(
+    regularizer: LocalRegularizer, sigma: float | None, *, denoising: bool = True
+) -> float:
+    """The weight of R at a noise level.
 
-    A critic's weights hold a calibration; a noise-conditioned energy is trained with lam = sigma.
+    For denoising a critic's weights hold a calibration, and a noise-conditioned energy is trained
+    with lam = sigma. Through any other operator it is a share of that.
 
     Raises:
         LocregError: when a critic's weights are not calibrated.
         UsageError: when lam depends on sigma and sigma is None.
     """
+    share = 1.0 if denoising else _SHARE_OF_OTHER_OPERATORS
     calibration = regularizer.calibration
     if regularizer.noise_conditioned and sigma is not None:
-        return sigma
+        return share * sigma
     if calibration is None:
         raise LocregError("These weights hold no calibration: give lam.")
     if not calibration.depends_on_sigma:
-        return calibration.lam(1.0)
+        return share * calibration.lam(1.0)
     if sigma is None:
         raise UsageError('lam follows from the noise level: give sigma (or "auto"), or lam.')
-    return calibration.lam(sigma)
+    return share * calibration.lam(sigma)
 
 
 def _check_solver(solver: SolverOptions, regularizer: LocalRegularizer) -> None:

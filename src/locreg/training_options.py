@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from locreg.errors import UsageError
-from locreg.options import NoiseRange, check_positive, check_sigma
+from locreg.options import NoiseRange, check_at_least, check_positive, check_sigma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,7 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            check_at_least(1, name, getattr(self, name))
         if not 0 <= self.weight_average < 1:
             raise UsageError(f"weight_average must be in [0, 1), got {self.weight_average}.")
         for name in ("learning_rate", "last_learning_rate"):
@@ -97,8 +96,7 @@ class DenoisingOptions(LoopOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch_size < 1:
-            raise UsageError(f"patch_size must be at least 1, got {self.patch_size}.")
+        check_at_least(1, "patch_size", self.patch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +146,8 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         for name in ("seed", "held_out"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}.")
-        if self.validation_size < 16:
-            raise UsageError(f"validation_size must be at least 16, got {self.validation_size}.")
+            check_at_least(0, name, getattr(self, name))
+        check_at_least(16, "validation_size", self.validation_size)
         if self.seed >= 2**32:
             raise UsageError(f"seed must be below 2**32, got {self.seed}.")
 
@@ -174,12 +170,8 @@ class DataOptions(SplitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.calibration_images < 0:
-            raise UsageError(
-                f"calibration_images must be at least 0, got {self.calibration_images}."
-            )
-        if self.calibration_size < 16:
-            raise UsageError(f"calibration_size must be at least 16, got {self.calibration_size}.")
+        check_at_least(0, "calibration_images", self.calibration_images)
+        check_at_least(16, "calibration_size", self.calibration_size)
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
             if self.validation_sigma == 0:
@@ -236,8 +228,8 @@ class DenoiserRecipe:
     Attributes:
         clean: clean images: folders, searched with all their subfolders, or tar files.
         noise: the noise levels to serve.
-        initial: weight file of a denoising energy to begin with, of the same layers; by default
-            random weights.
+        initial: weight file of a denoising energy to begin with, of the same layers (a grey one
+            can begin with one of colour images); by default random weights.
     """
 
     clean: Path | tuple[Path, ...]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
-from locreg.images import ImageSource, centre, read_samples, to_channels, to_unit_range
+from locreg.images import ImageSource, centre, read_pixels
 from locreg.objective import Objective
 from locreg.options import AdamOptions
 from locreg.patches import UnpairedPatches
@@ -42,7 +42,7 @@ def load_crops(files: Sequence[ImageSource], *, size: int, channels: int) -> lis
     crops = []
     for path in files:
         try:
-            pixels = to_unit_range(to_channels(read_samples(path), channels))
+            pixels = read_pixels(path, channels)
         except LocregError as error:
             log.warning("skipped: %s", error)
             continue
