@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import locreg
 from locreg.baselines import bm3d_by_its_authors
-from locreg.images import list_images, read_image, to_unit_range, write_image
+from locreg.images import ImageFile, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
 from locreg.recipes import checkpoint_path
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
@@ -90,16 +90,10 @@ def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
         pixels = read_image(path).pixels
         if index % 2:
             random = np.random.default_rng(seed_of(path.name))
-            write_float(target, KINDS[kind](pixels, random))
-        else:
-            write_float(target, pixels)
+            pixels = KINDS[kind](pixels, random)
+        # As floats: values below 0 and above 1 stay.
+        write_image(target, pixels, ImageFile(pixels, None, "float32", {}))
     return clean, degraded
-
-
-def write_float(path: Path, pixels: Pixels) -> None:
-    """A float TIFF: values below 0 and above 1 stay."""
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    image.copy(interpretation="scrgb").write_to_file(str(path), compression="deflate")
 
 
 def trained(data: Path, out: Path, kind: str, iterations: int) -> Path:

@@ -223,10 +223,9 @@ def _first_mixture(z: Tensor, components: int, seed: int) -> tuple[Tensor, Tenso
     )
     overall = z.T @ z / len(z)
     covariances = []
+    prior = z.shape[1]  # as many patches as dimensions count for the overall covariance
     for k in range(components):
         own = z[nearest == k]
-        # As many patches as dimensions count for the overall covariance.
-        prior = z.shape[1]
         covariances.append((own.T @ own + prior * overall) / (len(own) + prior))
     shares = torch.bincount(nearest, minlength=components).float() + 1
     return shares / shares.sum(), _regularized(torch.stack(covariances))

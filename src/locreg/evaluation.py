@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locreg.errors import LocregError, UsageError
-from locreg.evaluation_options import EvaluationOptions, Task
+from locreg.evaluation_options import EvaluationOptions, Task, TaskOptions
 from locreg.images import centre, list_images, read_pixels, read_samples
 from locreg.kernels import read_kernel
 from locreg.lpips import LEAST_SIDE, Distance, find_weights, load_lpips
@@ -114,7 +114,7 @@ def evaluate(
     setting = _setting(options)
     lpips = find_weights(options.lpips)
     if lpips is not None:
-        load_lpips(lpips)
+        _load_lpips(lpips)
     known = Measurements(csv, KEY, VALUES)
     checksums = {
         path: zlib.crc32(_clean(path, options, channels).numpy().tobytes()) for path in files
@@ -161,35 +161,29 @@ def evaluate(
 
 def _setting(options: EvaluationOptions) -> str:
     """The constant of the task and the crop, as words for the table."""
-    constant = {
-        "denoise": "",
-        "deblur": _kernel_name(options) if options.task == "deblur" else "",
-        "inpaint": f"{_missing(options):g} missing",
-        "upscale": f"x{_factor(options)}",
-    }[options.task]
-    crop = "" if options.crop is None else f"centre {options.crop}x{options.crop}"
-    return ", ".join(word for word in (constant, crop) if word)
+    words = []
+    match options.degradation.of_task(options.task):
+        case TaskOptions(kernel=str(text)) as degradation:
+            words.append(_kernel_name(text, _kernel(degradation)))
+        case TaskOptions(missing=float(missing)):
+            words.append(f"{missing:g} missing")
+        case TaskOptions(factor=int(factor)):
+            words.append(f"x{factor}")
+    if options.crop is not None:
+        words.append(f"centre {options.crop}x{options.crop}")
+    return ", ".join(words)
 
 
-def _kernel(options: EvaluationOptions) -> NDArray[np.float32]:
-    degradation = options.degradation
-    return read_kernel(degradation.kernel or "gaussian:7:3", normalize=degradation.normalize_kernel)
-
-
-def _kernel_name(options: EvaluationOptions) -> str:
+def _kernel_name(text: str, kernel: NDArray[np.float32]) -> str:
     """Of a file its name and a checksum of the kernel."""
-    kernel, text = _kernel(options), options.degradation.kernel or "gaussian:7:3"
     if not Path(text).is_file():
         return text
     return f"{Path(text).name} {zlib.crc32(kernel.tobytes()):08x}"
 
 
-def _missing(options: EvaluationOptions) -> float:
-    return 0.5 if options.degradation.missing is None else options.degradation.missing
-
-
-def _factor(options: EvaluationOptions) -> int:
-    return options.degradation.factor or 2
+def _kernel(degradation: TaskOptions) -> NDArray[np.float32]:
+    assert degradation.kernel is not None
+    return read_kernel(degradation.kernel, normalize=degradation.normalize_kernel)
 
 
 def _unfinished(row: Row | None, lpips: Path | None) -> bool:
@@ -314,15 +308,15 @@ def _problem(cell: Cell, options: EvaluationOptions, channels: int) -> Problem:
 
 
 def _degrade(photograph: Photograph, options: EvaluationOptions, sigma: float) -> Problem:
-    match options.task:
-        case "denoise":
+    match options.degradation.of_task(options.task):
+        case TaskOptions(kernel=str()) as degradation:
+            return deblurring(photograph, sigma, _kernel(degradation))
+        case TaskOptions(missing=float(missing)):
+            return inpainting_at_random(photograph, sigma, missing)
+        case TaskOptions(factor=int(factor)):
+            return upscaling(photograph, sigma, factor)
+        case _:
             return denoising(photograph, sigma)
-        case "deblur":
-            return deblurring(photograph, sigma, _kernel(options))
-        case "inpaint":
-            return inpainting_at_random(photograph, sigma, _missing(options))
-        case "upscale":
-            return upscaling(photograph, sigma, _factor(options))
 
 
 def _files(options: EvaluationOptions) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ Task = Literal["denoise", "deblur", "inpaint", "upscale"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """The degradation that is undone, beside white noise; None takes the default.
+    """The degradation that is undone, beside white noise; None takes the default, by `of_task`.
 
     Attributes:
         kernel: deblur: gaussian:SIZE:STD (default gaussian:7:3), uniform:SIZE, or a .npy or image
@@ -35,11 +35,11 @@ class TaskOptions:
         if self.factor is not None:
             check_at_least(2, "factor", self.factor)
 
-    def check_task(self, task: Task) -> None:
-        """Refuse a constant of another task, which would be ignored.
+    def of_task(self, task: Task) -> TaskOptions:
+        """These with the task's defaults where nothing is given.
 
         Raises:
-            UsageError: when there is one.
+            UsageError: when a constant of another task is given, which would be ignored.
         """
         given = {
             "kernel": ("deblur", self.kernel is not None),
@@ -50,6 +50,12 @@ class TaskOptions:
         for name, (owner, is_given) in given.items():
             if is_given and owner != task:
                 raise UsageError(f"{name} belongs to --task {owner}, and the task is {task}.")
+        return replace(
+            self,
+            kernel=self.kernel or ("gaussian:7:3" if task == "deblur" else None),
+            missing=0.5 if self.missing is None and task == "inpaint" else self.missing,
+            factor=self.factor or (2 if task == "upscale" else None),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,6 @@ class EvaluationOptions:
             check_sigma(sigma)
             if sigma == 0 and self.task == "denoise":
                 raise UsageError("Without noise there is nothing to denoise: give sigma above 0.")
-        self.degradation.check_task(self.task)
+        self.degradation.of_task(self.task)
         if self.crop is not None:
             check_at_least(16, "crop", self.crop)

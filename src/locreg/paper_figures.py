@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from locreg.circle import clean_points, degraded_points, gradient
+from locreg.pictures import show_pixels
 
 
 def draw_circle(figure: Any, critic: nn.Module, extent: float = 1.9) -> None:
@@ -66,9 +67,6 @@ def draw_images(figure: Any, images: Sequence[tuple[str, Tensor]]) -> None:
     """Figures 4 and 5: images (1, C, H, W) with their titles, side by side."""
     axes = figure.subplots(1, len(images), squeeze=False)[0]
     for axis, (name, image) in zip(axes, images, strict=True):
-        pixels = image[0].permute(1, 2, 0).clamp(0, 1).numpy()
-        axis.imshow(
-            pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1
-        )
+        show_pixels(axis, image[0].numpy())
         axis.set_title(name, fontsize=10)
         axis.set_axis_off()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from locreg import paper
 from locreg.measurements import Row
+from locreg.tables import numbers
 
 
 def means(
@@ -18,13 +19,12 @@ def means(
     table = np.full((len(methods), len(sigmas)), np.nan)
     for i, method in enumerate(methods):
         for j, sigma in enumerate(sigmas):
-            words = [
-                row[column]
-                for row in rows
-                if row["method"] == method and float(row["sigma"]) == sigma
+            cells = [
+                row for row in rows if row["method"] == method and float(row["sigma"]) == sigma
             ]
-            if words and all(_is_number(word) for word in words):
-                table[i, j] = np.mean([float(word) for word in words])
+            values = numbers(cells, column)
+            if len(values) == len(cells) > 0:
+                table[i, j] = values.mean()
     return table
 
 
@@ -111,11 +111,3 @@ def _cell(ours: float, theirs: float, digits: int) -> str:
     if np.isnan(theirs):
         return f"{ours:.{digits}f}"
     return f"{ours:.{digits}f} ({theirs:.2f}, {ours - theirs:+.{digits}f})"
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

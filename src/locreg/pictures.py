@@ -55,7 +55,7 @@ def picture_of_scores(
         calibration: gives the colour range: the middle 98% of clean and degraded training patches.
     """
     figure, axes = _two_panels(_aspect(pixels))
-    _show(axes[0], pixels)
+    show_pixels(axes[0], pixels)
     axes[0].set_title("image")
     if calibration is None:
         low, high = np.quantile(scores, (0.01, 0.99))
@@ -85,16 +85,16 @@ def picture_of_scores(
                 color="black",
                 xycoords=bar.ax.get_yaxis_transform(),
             )
-    return _picture(figure, kind)
+    return encode(figure, kind)
 
 
 def picture_of_images(left: NDArray[np.float32], right: NDArray[np.float32]) -> bytes:
     """Two images (C, H, W) side by side, at the same size, as PNG."""
     figure, axes = _two_panels(_aspect(left))
     for axis, pixels in zip(axes, (left, right), strict=True):
-        _show(axis, pixels)
+        show_pixels(axis, pixels)
         axis.set_axis_off()
-    return _picture(figure)
+    return encode(figure)
 
 
 def picture_of_residual(residual: NDArray[np.float32], deviation: float) -> bytes:
@@ -107,9 +107,9 @@ def picture_of_residual(residual: NDArray[np.float32], deviation: float) -> byte
     shown = 0.5 + np.nan_to_num(residual) / (6 * max(deviation, 1e-12))
     figure = Figure(figsize=(8, 8 * _aspect(residual)), layout="constrained")
     axis = figure.subplots()
-    _show(axis, shown)
+    show_pixels(axis, shown)
     axis.set_axis_off()
-    return _picture(figure)
+    return encode(figure)
 
 
 def picture_of_correlation(correlation: NDArray[np.float64]) -> bytes:
@@ -132,10 +132,11 @@ def picture_of_correlation(correlation: NDArray[np.float64]) -> bytes:
     axis.set_xlabel("pixels to the right")
     axis.set_ylabel("pixels down")
     figure.colorbar(shown, ax=axis, extend="both", label="correlation")
-    return _picture(figure)
+    return encode(figure)
 
 
-def _show(axis: Any, pixels: NDArray[np.float32]) -> None:
+def show_pixels(axis: Any, pixels: NDArray[np.float32]) -> None:
+    """Draw an image (C, H, W) on an axis, black at 0 and white at 1."""
     image = pixels.transpose(1, 2, 0).clip(0, 1)
     axis.imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1)
 
@@ -153,7 +154,8 @@ def _two_panels(aspect: float) -> tuple[Any, Any]:
     return figure, figure.subplots(1, 2)
 
 
-def _picture(figure: Any, kind: str = "png") -> bytes:
+def encode(figure: Any, kind: str = "png", resolution: int = 150) -> bytes:
+    """A figure as a file of the given format and dots per inch."""
     content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=150)
+    figure.savefig(content, format=kind, dpi=resolution)
     return content.getvalue()

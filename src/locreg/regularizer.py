@@ -120,7 +120,10 @@ class LocalRegularizer(nn.Module):
         self._check(x)
         if not self.symmetric:
             return engine.value_and_gradient(self.critic, x, self._tile(x))
-        value, gradient = torch.zeros(len(x), dtype=torch.float64, device=x.device), 0 * x
+        value, gradient = (
+            torch.zeros(len(x), dtype=torch.float64, device=x.device),
+            torch.zeros_like(x),
+        )
         for orient, back in _ORIENTATIONS:
             one, slope = engine.value_and_gradient(self.critic, orient(x), self._tile(x))
             value += one / len(_ORIENTATIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,10 @@ from locreg import paper
 from locreg.epll import fit_mixture, save_mixture
 from locreg.errors import LocregError
 from locreg.files import make_folder, write_atomically
-from locreg.images import (
-    ImageSource,
-    list_images,
-    list_sources,
-)
+from locreg.images import ImageSource, list_images, list_sources
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
+from locreg.pictures import encode
 from locreg.recipes import checkpoint_path, log_path, train_from_folders
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
 
@@ -203,7 +199,5 @@ class Reproduction:
         draw(figure)
         if self.scale.warning:
             figure.suptitle(self.scale.warning, fontsize=9, color="crimson")
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=110)
-        write_atomically(self.out / f"{name}.png", content.getvalue())
+        write_atomically(self.out / f"{name}.png", encode(figure, resolution=110))
         return f"![{name}]({name}.png)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,13 +109,15 @@ def _level(sigma: str, summaries: list[Summary], reference: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _column(values: list[float | None], digits: int, best: object = None) -> list[str]:
+def _column(
+    values: list[float | None], digits: int, best: Callable[[list[float]], float] | None = None
+) -> list[str]:
     """Numbers as words; those that read like the best one bold."""
     words = ["" if value is None else f"{value:.{digits}f}" for value in values]
     known = [value for value in values if value is not None]
-    if best not in (min, max) or len(known) < 2:
+    if best is None or len(known) < 2:
         return words
-    champion = f"{(max if best is max else min)(known):.{digits}f}"
+    champion = f"{best(known):.{digits}f}"
     return [f"**{word}**" if word == champion else word for word in words]
 
 
@@ -129,11 +131,11 @@ def _show(difference: Difference | None) -> str:
 
 
 def _mean(rows: list[Row], column: str) -> float | None:
-    values = _numbers(rows, column)
+    values = numbers(rows, column)
     return float(np.mean(values)) if len(values) else None
 
 
-def _numbers(rows: list[Row], column: str) -> NDArray[np.float64]:
+def numbers(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
     """The values of a column, without those that are not known."""
     found = []
     for row in rows:
