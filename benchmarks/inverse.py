@@ -30,6 +30,7 @@ from locreg.kernels import gaussian_kernel
 from locreg.measurements import Measurements, Row
 from locreg.methods import Method, find_method
 from locreg.problems import Photograph, Problem
+from locreg.tables import in_words, numbers, paired_difference
 from locreg.validation import psnr
 
 KEY = ["task", "sigma", "method", "version", "image"]
@@ -109,8 +110,21 @@ def measure(method: Method, problem: Problem) -> Row:
     }
 
 
+def table(rows: dict[str, list[Row]]) -> str:
+    """Means over the images, and the paired difference to TV with its 95% interval."""
+    lines = [
+        "| method | images | PSNR | to TV | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, own in rows.items():
+        gain = None if name == "tv" else paired_difference(own, rows.get("tv", []))
+        psnrs, seconds = (numbers(own, column).mean() for column in ("psnr", "seconds"))
+        lines.append(f"| {name} | {len(own)} | {psnrs:.2f} | {in_words(gain)} | {seconds:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Measure what is not in the file yet, then print means."""
+    """Measure what is not in the file yet, then print a table a task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
@@ -140,9 +154,7 @@ def main() -> None:
                     }
                     found = known.once(row, partial(measure, method, problem))
                     rows.setdefault(method.name, []).append(found)
-            for name, lines in rows.items():
-                mean = sum(float(line["psnr"]) for line in lines) / len(lines)
-                print(f"{task}, sigma {sigma:g}, {name}: {mean:.2f} dB, {len(lines)} images")
+            print(f"\n{task}, sigma {sigma:g}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def summarize(rows: Sequence[Row], reference: str) -> list[Summary]:
             megabytes=_mean(lines, "megabytes"),
             difference=None
             if method == reference
-            else _difference(lines, groups.get((sigma, reference), [])),
+            else paired_difference(lines, groups.get((sigma, reference), [])),
         )
         for (sigma, method), lines in groups.items()
     ]
@@ -99,7 +99,7 @@ def _level(sigma: str, summaries: list[Summary], reference: str) -> str:
             s.method,
             str(s.images),
             psnr[index],
-            _show(s.difference),
+            in_words(s.difference),
             ssim[index],
             lpips[index],
             seconds[index],
@@ -121,7 +121,8 @@ def _column(
     return [f"**{word}**" if word == champion else word for word in words]
 
 
-def _show(difference: Difference | None) -> str:
+def in_words(difference: Difference | None) -> str:
+    """A mean difference and its interval; nothing for None."""
     if difference is None:
         return ""
     if difference.interval is None:
@@ -146,7 +147,8 @@ def numbers(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def _difference(rows: list[Row], reference: list[Row]) -> Difference | None:
+def paired_difference(rows: Sequence[Row], reference: Sequence[Row]) -> Difference | None:
+    """Mean gain in PSNR over the reference, on the images that both have; None without any."""
     others = {row["image"]: float(row["psnr"]) for row in reference}
     gains = np.array(
         [float(row["psnr"]) - others[row["image"]] for row in rows if row["image"] in others]
