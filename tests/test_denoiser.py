@@ -132,7 +132,7 @@ def test_one_step_denoises_after_a_short_training(folder, tmp_path):
     )
     images = load_crops(sorted(folder.iterdir())[:3], size=40, channels=3)
     untrained = PatchCritic(weights.critic.layers, in_channels=3, noise_conditioned=True)
-    validate = DenoiserValidation(images, seed=9, sigmas=(0.1, 0.2))
+    validate = DenoiserValidation(images, seed=9, noise=NoiseRange(low=0.1, high=0.2))
     assert validate(weights.critic)[0] > validate(untrained)[0] + 2
 
 

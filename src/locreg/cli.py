@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional
 
 from locreg.cli_common import (
     DONE,
@@ -23,26 +23,11 @@ from locreg.cli_common import (
     load_regularizer,
     say,
     scores_of,
-    torch_device,
 )
 from locreg.cli_evaluate import Evaluate, FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
+from locreg.cli_train import Restore, Train, TrainDenoiser
 from locreg.errors import LocregError, UsageError
-from locreg.options import NoiseRange
-from locreg.training_options import (
-    DENOISER_CRITIC,
-    DENOISER_NOISE,
-    CriticOptions,
-    DataOptions,
-    DenoiserRecipe,
-    DenoisingOptions,
-    Recipe,
-    SplitOptions,
-    TrainingOptions,
-)
-
-if TYPE_CHECKING:
-    from locreg.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,112 +88,6 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Learn a regularizer from a folder of clean and a folder of degraded images, unpaired.
-
-    Instead of degraded images a noise level can be given. A log (NAME.log.jsonl) and, until the
-    end, a checkpoint (NAME.checkpoint) lie beside the weight file; an interrupted run goes on with
-    --resume.
-    """
-
-    clean: tuple[Path, ...]
-    """Clean images: folders, or tar files."""
-    degraded: tuple[Path, ...] = ()
-    """Degraded images of other scenes: folders, or tar files."""
-    noise: str | None = None
-    """Standard deviation S, or range LO:HI, of white noise to add, on the [0, 1] scale."""
-    output: Output
-    """Weight file to write (.safetensors)."""
-    resume: bool = False
-    """Continue an interrupted run; all other options must be the same."""
-    device: Device = "auto"
-    """Where to compute."""
-    json: bool = False
-    """Print one machine-readable record."""
-    critic: OmitArgPrefixes[CriticOptions] = field(default_factory=CriticOptions)
-    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
-    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
-
-    def run(self) -> int:
-        """Train, calibrate, write."""
-        recipe = Recipe(
-            clean=self.clean,
-            degraded=self.degraded or None,
-            noise=None if self.noise is None else NoiseRange.parse(self.noise),
-            critic=self.critic,
-            data=self.data,
-            training=self.training,
-        )
-        from locreg.recipes import train_from_folders
-
-        return _run_training(self, train_from_folders, recipe)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainDenoiser:
-    """Learn an energy that removes white noise in one step, from a folder of clean images.
-
-    Log, checkpoint and --resume are as for ``locreg train``.
-    """
-
-    clean: tuple[Path, ...]
-    """Clean images: folders, or tar files."""
-    noise: str = str(DENOISER_NOISE)
-    """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale."""
-    initial: Path | None = None
-    """Weight file of such an energy to begin with, in place of random weights."""
-    output: Output
-    """Weight file to write (.safetensors)."""
-    resume: bool = False
-    """Continue an interrupted run; all other options must be the same."""
-    device: Device = "auto"
-    """Where to compute."""
-    json: bool = False
-    """Print one machine-readable record."""
-    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
-    data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
-    training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
-
-    def run(self) -> int:
-        """Train and write."""
-        recipe = DenoiserRecipe(
-            clean=self.clean,
-            noise=NoiseRange.parse(self.noise),
-            initial=self.initial,
-            critic=self.critic,
-            data=self.data,
-            training=self.training,
-        )
-        from locreg.recipes import train_denoiser_from_folder
-
-        return _run_training(self, train_denoiser_from_folder, recipe)
-
-
-def _run_training(
-    command: Train | TrainDenoiser,
-    train: Callable[..., Weights],
-    recipe: Recipe | DenoiserRecipe,
-) -> int:
-    """Train by a recipe, and say what was done."""
-    from locreg.recipes import shell_command
-
-    training = train(
-        command.output,
-        recipe,
-        resume=command.resume,
-        device=torch_device(command.device),
-        command=shell_command(sys.argv[1:]),
-    ).training
-    if command.json:
-        print(json.dumps({"output": str(command.output), "training": training}))
-    else:
-        print(f"{command.output}: {training['iterations_done']} iterations")
-    if training["skipped_files"]:
-        say(f"{training['skipped_files']} files could not be used, named above.")
-    return DONE
-
-
-@dataclass(frozen=True, kw_only=True)
 class ImportLocalreg:
     """Convert the regularizer that the paper's authors released into a weight file."""
 
@@ -265,6 +144,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "deblur": Deblur,
     "inpaint": Inpaint,
     "upscale": Upscale,
+    "restore": Restore,
     "score": Score,
     "train": Train,
     "train-denoiser": TrainDenoiser,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from locreg.errors import LocregError, UsageError
 from locreg.evaluation_options import EvaluationOptions, Task, TaskOptions
-from locreg.images import centre, list_images, read_pixels, read_samples
+from locreg.images import centre, find_channels, list_images, read_pixels
 from locreg.kernels import read_kernel
 from locreg.lpips import LEAST_SIDE, Distance, find_weights, load_lpips
 from locreg.measurements import Measurements, Row
@@ -109,7 +109,7 @@ def evaluate(
     if len({method.name for method in methods.values()}) < len(methods):
         raise UsageError("Two methods have the same name: rename one of the files.")
     files = _files(options)
-    channels = options.channels or _channels(files)
+    channels = options.channels or find_channels(files)
     _check_channels(methods, channels)
     setting = _setting(options)
     lpips = find_weights(options.lpips)
@@ -327,11 +327,6 @@ def _files(options: EvaluationOptions) -> list[Path]:
         if not file.is_file():
             raise LocregError(f"{file} does not exist.")
     return files
-
-
-def _channels(files: list[Path]) -> int:
-    """3 if any of the images is in colour."""
-    return 3 if any(read_samples(path).shape[2] >= 3 for path in files) else 1
 
 
 def _check_channels(methods: dict[str, Method], channels: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,15 @@ def list_images(folder: Path) -> list[Path]:
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
+
+
+def find_channels(files: Iterable[Path]) -> Literal[1, 3]:
+    """3 if any of the images is in colour, otherwise 1.
+
+    Raises:
+        LocregError: as `read_samples`.
+    """
+    return 3 if any(read_samples(path).shape[2] >= 3 for path in files) else 1
 
 
 def list_sources(paths: Iterable[Path]) -> list[ImageSource]:

@@ -8,19 +8,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
-from locreg.images import ImageSource
+from locreg.images import ImageSource, list_sources
+from locreg.noise_model import NoiseModel, learn_noise
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.score_matching import DenoisingCriterion
 from locreg.training import TrainedCritic, Validate, train_critic
-from locreg.training_options import CriticOptions, DenoiserRecipe, LoopOptions, Recipe
+from locreg.training_options import (
+    DENOISER_NOISE,
+    CriticOptions,
+    DenoiserRecipe,
+    LoopOptions,
+    Recipe,
+)
 from locreg.validation import (
     CriterionValidation,
     DenoiserValidation,
@@ -30,6 +38,9 @@ from locreg.validation import (
 from locreg.version import __version__
 from locreg.weights import Calibration, Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
+
+_NOISE_IMAGES = 150  # of each folder, that the noise is learned from
+_NOISE_IMAGE_SIZE = 768  # of their centres, in pixels
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -126,20 +137,21 @@ def train_denoiser_from_folder(
         seed=seed,
         augment=recipe.data.augment,
     )
+    noise: NoiseRange | NoiseModel = recipe.noise or DENOISER_NOISE
+    if recipe.degraded is not None:
+        noise = _learn_noise(recipe, clean)
     validate = None
     if held_out:
         crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
-        validate = DenoiserValidation(
-            [x.to(device) for x in crops], seed, _validation_levels(recipe.noise)
-        )
+        validate = DenoiserValidation([x.to(device) for x in crops], seed, noise)
     sources = {
         "clean": f"{_names(recipe.clean_paths)}, {len(clean)} images",
-        "noise": str(recipe.noise),
+        "noise": _describe_noise(recipe, noise),
         "data": asdict(recipe.data),
         "initial": initial,
     }
     trained = train_critic(
-        DenoisingCriterion(pool, recipe.noise, options.batch, seed, options.precision),
+        DenoisingCriterion(pool, noise, options.batch, seed, options.precision),
         network,
         options,
         validate=validate,
@@ -151,7 +163,10 @@ def train_denoiser_from_folder(
     )
     weights = Weights(
         critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={"name": "denoising"},
+        criterion={
+            "name": "denoising",
+            "level": noise.level if isinstance(noise, NoiseModel) else None,
+        },
         training={**_record(options, trained, command), **sources},
     )
     save_weights(weights, output)
@@ -308,12 +323,29 @@ def _network(
     ).to(device)
 
 
-def _validation_levels(noise: NoiseRange) -> list[float]:
-    usual = [level for level in (0.05, 0.1, 0.2, 0.4) if noise.low <= level <= noise.high]
-    return usual or [(noise.low + noise.high) / 2]
+def _learn_noise(recipe: DenoiserRecipe, clean: list[ImageSource]) -> NoiseModel:
+    """The noise of the degraded images, from as many of them as are enough."""
+    noisy = list_sources(recipe.degraded_paths)
+    order = np.random.default_rng(recipe.data.seed).permutation(len(noisy))
+    parts = [clean[:_NOISE_IMAGES], [noisy[i] for i in order[:_NOISE_IMAGES]]]
+    size, channels = _NOISE_IMAGE_SIZE, recipe.critic.channels
+    crops = [load_crops(part, size=size, channels=channels) for part in parts]
+    try:
+        return learn_noise(*crops, seed=recipe.data.seed)
+    except LocregError as error:
+        raise LocregError(f"{_names(recipe.degraded_paths)}: {error}") from None
 
 
-def _load_initial(network: PatchCritic, path: Path) -> dict[str, Any]:
+def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> str:
+    if isinstance(noise, NoiseRange):
+        return str(noise)
+    return (
+        f"that of {_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, growing "
+        f"with brightness by {noise.slope:.2f}, {'clipped' if noise.clipped else 'not clipped'}"
+    )
+
+
+def _load_initial(network: PatchCritic, path: Path | str) -> dict[str, Any]:
     """Begin with the weights of a file; returns the record of how they were made."""
     initial = load_weights(path)
     critic = initial.critic

@@ -38,6 +38,10 @@ class LocalRegularizer(nn.Module):
         symmetric: average R over the 8 flips and turns of the image: eight times as slow. One
             gradient step is then the self-ensemble of denoisers. For critics of stride 1.
 
+    Attributes:
+        learned_level: level of the noise of a folder, where the weights were trained to remove that
+            (`locreg.noise_model`); otherwise None.
+
     Raises:
         LocregError: when the tile is no size, or a critic of another stride shall be symmetric.
     """
@@ -56,6 +60,11 @@ class LocalRegularizer(nn.Module):
             weights = Weights(critic=weights)
         if tile is not None and tile < 1:
             raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
+        self.learned_level: float | None = weights.criterion.get("level")
+        if symmetric and self.learned_level is not None:
+            raise LocregError(
+                "Learned noise may have a direction: it cannot be averaged over turns."
+            )
         if symmetric and weights.critic.stride > 1:
             raise LocregError("A critic of stride 1 alone can be averaged over flips and turns.")
         self.critic = weights.critic

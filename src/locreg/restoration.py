@@ -96,6 +96,7 @@ def restore(
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
             (the mean over a batch), where it is needed; with an operator this needs ``estimate``.
+            Weights of learned noise have a level of their own, which is the default and ``"auto"``.
             Needed where the regularizer is noise-conditioned, and where ``lam`` is not given and
             the calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma.
@@ -134,6 +135,10 @@ def restore(
             y,
         )
     lam = _checked_lam(lam)
+    if regularizer.learned_level is not None:
+        _check_learned_noise(operator, lam)
+        if sigma in (None, "auto"):
+            sigma = regularizer.learned_level
     if operator is None and estimate is None:
         estimate = estimate_sigma
     level = _noise_level(y, sigma, lam, regularizer, estimate)
@@ -171,6 +176,18 @@ def restore(
         seconds=time.perf_counter() - begin,
         residual=residual if observed is None else torch.where(observed, residual, torch.nan),
     )
+
+
+def _check_learned_noise(operator: LinearOperator | None, lam: Lam) -> None:
+    """Refuse what holds for white noise alone."""
+    if operator is not None:
+        raise UsageError(
+            "These weights remove the noise of one folder of images: they serve denoising alone."
+        )
+    if isinstance(lam, str):
+        raise UsageError(
+            "The rules that find lam are for white noise, which these weights do not remove."
+        )
 
 
 def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:

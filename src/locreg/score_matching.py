@@ -16,10 +16,12 @@ from torch import Tensor
 from locreg.critic import PatchCritic
 from locreg.engine import pad
 from locreg.images import ImageSource
+from locreg.noise_model import NoiseModel
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool
 
 _LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
+_STRENGTHS = (0.7, 1.3)  # of learned noise, so that a user can ask for more or less
 
 
 def denoising_loss(
@@ -65,14 +67,14 @@ class DenoisingCriterion:
 
     Attributes:
         clean: pool of clean patches.
-        noise: the noise levels to serve.
+        noise: the levels of white noise to serve, or the noise that was learned.
         batch: number of patches in a step.
         seed: of levels and noise.
         precision: of the convolutions.
     """
 
     clean: PatchPool
-    noise: NoiseRange
+    noise: NoiseRange | NoiseModel
     batch: int
     seed: int
     precision: Literal["float32", "bfloat16"]
@@ -88,10 +90,33 @@ class DenoisingCriterion:
         device = next(critic.parameters()).device
         random = np.random.default_rng([self.seed, iteration])
         clean = torch.from_numpy(self.clean.patches(self.batch, iteration)).to(device)
-        sigma = torch.from_numpy(draw_levels(self.batch, self.noise, random)).to(device)
-        noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        if isinstance(self.noise, NoiseModel):
+            noise, sigma = _learned_noise(clean, self.noise, random)
+        else:
+            noise, sigma = _white_noise(clean, self.noise, random)
         loss = denoising_loss(critic, clean, noise, sigma, getattr(torch, self.precision))
         critic.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)
         return loss.detach()[None]
+
+
+def _white_noise(
+    clean: Tensor, noise: NoiseRange, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Standard normal noise of the shape of the patches, and a level for each of them."""
+    sigma = torch.from_numpy(draw_levels(len(clean), noise, random))
+    drawn = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
+    return drawn.to(clean.device), sigma.to(clean.device)
+
+
+def _learned_noise(
+    clean: Tensor, model: NoiseModel, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Noise in units of its level, and the level, around that of the model, for each patch."""
+    strength = torch.from_numpy(random.uniform(*_STRENGTHS, len(clean)).astype(np.float32))
+    strength = strength.to(clean.device)
+    seed = int(random.integers(2**62))
+    degraded = model.degrade(clean, seed, strength.view(-1, 1, 1, 1))
+    sigma = strength * model.level
+    return (degraded - clean) / sigma.view(-1, 1, 1, 1), sigma

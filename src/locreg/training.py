@@ -147,8 +147,10 @@ def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> T
         group["lr"] = learning_rate(options, state.iteration)
     state.optimizer.step()
     with torch.no_grad():
+        # At first the plain mean, or the initial weights would stay in it for long.
+        share = max(1 - options.weight_average, 1 / (state.iteration + 1))
         for mean, value in zip(state.average.parameters(), state.critic.parameters(), strict=True):
-            mean.lerp_(value, 1 - options.weight_average)
+            mean.lerp_(value, share)
     state.iteration += 1
     return terms.detach().double().cpu()
 

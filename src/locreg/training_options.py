@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that the command line can show its help at on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,9 @@ class LoopOptions:
         batch: m, number of patches of each kind in a step.
         learning_rate: of the first iteration.
         last_learning_rate: of the last one; in between it decays exponentially.
-        weight_average: decay per iteration of an exponential average of the weights, which is then
-            what is validated and kept; 0 keeps the weights themselves, as the paper does.
+        weight_average: decay per iteration of an exponential average of the weights (at first their
+            plain mean), which is then what is validated and kept; 0 keeps the weights themselves,
+            as the paper does.
         validate_every: iterations between two validations.
         checkpoint_every: iterations between two checkpoints.
         log_every: iterations over which a line of the log is averaged.
@@ -227,25 +228,64 @@ class DenoiserRecipe:
 
     Attributes:
         clean: clean images: folders, searched with all their subfolders, or tar files.
-        noise: the noise levels to serve.
+        noise: the levels of white noise to serve; by default `DENOISER_NOISE`.
+        degraded: noisy images, the same way, of other scenes: their noise is learned and served in
+            place of white noise (`locreg.noise_model`).
         initial: weight file of a denoising energy to begin with, of the same layers (a grey one
             can begin with one of colour images); by default random weights.
     """
 
     clean: Path | tuple[Path, ...]
-    initial: Path | None = None
-    noise: NoiseRange = DENOISER_NOISE
+    degraded: Path | tuple[Path, ...] | None = None
+    initial: Path | str | None = None
+    noise: NoiseRange | None = None
     critic: CriticOptions = DENOISER_CRITIC
     data: SplitOptions = SplitOptions()
     training: DenoisingOptions = DenoisingOptions()
 
     def __post_init__(self) -> None:
-        _check_apart(self.clean_paths)
+        if self.degraded is not None and self.noise is not None:
+            raise UsageError("Give noisy images or the levels of white noise, not both.")
+        _check_apart(self.clean_paths + self.degraded_paths)
 
     @property
     def clean_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of clean images."""
         return _paths(self.clean)
+
+    @property
+    def degraded_paths(self) -> tuple[Path, ...]:
+        """Folders and tar files of noisy images; none where the noise is white."""
+        return () if self.degraded is None else _paths(self.degraded)
+
+
+def recipe_for_noise(
+    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int | None = None
+) -> DenoiserRecipe:
+    """For a folder of noisy images and half an hour: from the packaged energy to their noise."""
+    return DenoiserRecipe(
+        clean=clean,
+        degraded=noisy,
+        initial="denoise-gray" if channels == 1 else "denoise-rgb",
+        critic=replace(DENOISER_CRITIC, channels=channels),
+        data=SplitOptions(held_out=4),
+        training=DenoisingOptions(iterations=iterations or 4_000, last_learning_rate=3e-5),
+    )
+
+
+def recipe_for_damage(
+    clean: tuple[Path, ...], degraded: Path, channels: Literal[1, 3], iterations: int | None = None
+) -> Recipe:
+    """For a folder of images that are damaged in any way, and half an hour: a critic."""
+    return Recipe(
+        clean=clean,
+        degraded=degraded,
+        critic=CriticOptions(channels=channels),
+        data=DataOptions(held_out=4, calibration_images=8),
+        training=TrainingOptions(
+            iterations=iterations or 10_000, penalty=0.1, weight_average=0.999, validate_every=1_000
+        ),
+    )
 
 
 def _paths(paths: Path | tuple[Path, ...]) -> tuple[Path, ...]:

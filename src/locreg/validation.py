@@ -15,8 +15,9 @@ from torch import Tensor
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.images import ImageSource, centre, read_pixels
+from locreg.noise_model import NoiseModel
 from locreg.objective import Objective
-from locreg.options import AdamOptions
+from locreg.options import AdamOptions, NoiseRange
 from locreg.patches import UnpairedPatches
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
@@ -70,20 +71,23 @@ def restored_psnr(
     """Mean PSNR in dB of noisy images (1, C, H, W) denoised by the paper's solver."""
     return denoised_psnr(
         lambda noisy: adam(Objective(noisy, regularizer, lam), noisy, options).image,
+        _white_noise(sigma),
         images,
-        sigma,
         seed=seed,
     )
 
 
 def denoised_psnr(
-    denoise: Callable[[Tensor], Tensor], images: Sequence[Tensor], sigma: float, *, seed: int
+    denoise: Callable[[Tensor], Tensor],
+    degrade: Callable[[Tensor, int], Tensor],
+    images: Sequence[Tensor],
+    *,
+    seed: int,
 ) -> float:
-    """Mean PSNR in dB of images (1, C, H, W) that got noise and were denoised."""
+    """Mean PSNR in dB of images (1, C, H, W) that got noise, from a seed, and were denoised."""
     found = []
     for index, clean in enumerate(images):
-        noisy = add_noise(clean, sigma, seed + index)
-        found.append(psnr(denoise(noisy), clean).item())
+        found.append(psnr(denoise(degrade(clean, seed + index)), clean).item())
     return float(np.mean(found))
 
 
@@ -178,25 +182,51 @@ class WhiteNoiseValidation:
 
 @dataclass(frozen=True)
 class DenoiserValidation:
-    """Quality of a noise-conditioned critic: PSNR of held-out images after one gradient step."""
+    """Quality of a noise-conditioned critic: PSNR of held-out images after one gradient step.
+
+    Attributes:
+        images: clean images (1, C, H, W).
+        seed: of their noise.
+        noise: levels of white noise, or noise that was learned.
+    """
 
     images: Sequence[Tensor]
     seed: int
-    sigmas: Sequence[float]
+    noise: NoiseRange | NoiseModel
 
     def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB over all levels, and that of each level."""
-        found = {f"psnr_{sigma:g}": self._psnr(critic, sigma) for sigma in self.sigmas}
+        if isinstance(self.noise, NoiseModel):
+            quality = self._psnr(critic, self.noise.level, self.noise.degrade)
+            return quality, {}
+        found = {
+            f"psnr_{sigma:g}": self._psnr(critic, sigma, _white_noise(sigma))
+            for sigma in _usual_levels(self.noise)
+        }
         return float(np.mean(list(found.values()))), found
 
-    def _psnr(self, critic: PatchCritic, sigma: float) -> float:
+    def _psnr(
+        self,
+        critic: PatchCritic,
+        sigma: float,
+        degrade: Callable[[Tensor, int], Tensor],
+    ) -> float:
         regularizer = LocalRegularizer(critic).at(sigma)
         return denoised_psnr(
             lambda noisy: noisy - sigma * regularizer.grad(noisy),
+            degrade,
             self.images,
-            sigma,
             seed=self.seed,
         )
+
+
+def _white_noise(sigma: float) -> Callable[[Tensor, int], Tensor]:
+    return lambda clean, seed: add_noise(clean, sigma, seed)
+
+
+def _usual_levels(noise: NoiseRange) -> list[float]:
+    usual = [level for level in (0.05, 0.1, 0.2, 0.4) if noise.low <= level <= noise.high]
+    return usual or [(noise.low + noise.high) / 2]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""The commands that train: critics, denoising energies, and from two folders to restored images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from locreg.cli_common import DONE, Device, Output, say, torch_device
+from locreg.cli_restore import Denoise, Settings
+from locreg.errors import UsageError
+from locreg.options import NoiseRange, check_at_least
+from locreg.training_options import (
+    DENOISER_CRITIC,
+    CriticOptions,
+    DataOptions,
+    DenoiserRecipe,
+    DenoisingOptions,
+    Recipe,
+    SplitOptions,
+    TrainingOptions,
+    recipe_for_damage,
+    recipe_for_noise,
+)
+
+if TYPE_CHECKING:
+    from locreg.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """Learn from two folders what is wrong with the images of one of them, and restore those.
+
+    The folders need not show the same scenes, and nothing else is asked for. What was learned is
+    kept beside the output, as OUTPUT.safetensors, for `locreg denoise`. After an interruption the
+    same command goes on. Exit status 0: done; 1: something failed; 2: wrong usage.
+    """
+
+    clean: tuple[Path, ...]
+    """Clean images of the same kind: folders, or tar files."""
+    degraded: Path
+    """Folder of the images to restore; the more there are, the better."""
+    output: Output
+    """Folder for the restored images."""
+    damage: Literal["noise", "any"] = "noise"
+    """noise: grain, stripes, sensor noise, of which strength, correlation and growth with
+    brightness are learned. any: a critic learns what a damaged patch looks like, whatever it is,
+    such as JPEG; where both serve, noise is better."""
+    iterations: int | None = None
+    """Of the training; by default 4000 for noise, 10000 for any."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record per image, with the energy at every step."""
+
+    def run(self) -> int:
+        """Train, if that has not been done, and restore every image that is not there yet."""
+        if self.iterations is not None:
+            check_at_least(1, "iterations", self.iterations)
+        if not self.degraded.is_dir():
+            raise UsageError(f"{self.degraded} is not a folder: give a folder of degraded images.")
+        if self.output.resolve() == self.degraded.resolve():
+            raise UsageError(f"{self.output} is the folder of the inputs: give another folder.")
+        weights = self.output.with_name(f"{self.output.name}.safetensors")
+        self._learn(weights)
+        settings = Settings(weights=str(weights), device=self.device, json=self.json)
+        return Denoise(input=self.degraded, output=self.output, settings=settings).run()
+
+    def _learn(self, path: Path) -> None:
+        from locreg.images import find_channels, list_images
+        from locreg.recipes import (
+            checkpoint_path,
+            log_path,
+            shell_command,
+            train_denoiser_from_folder,
+            train_from_folders,
+        )
+
+        unfinished = checkpoint_path(path).exists()
+        if path.exists() and not unfinished:
+            say(f"{path} has been learned already; delete it to learn anew.")
+            return
+        if not unfinished:
+            log_path(path).unlink(
+                missing_ok=True
+            )  # of a run that was stopped at its very beginning
+        channels = find_channels(list_images(self.degraded))
+        device, command = torch_device(self.device), shell_command(sys.argv[1:])
+        if self.damage == "noise":
+            train_denoiser_from_folder(
+                path,
+                recipe_for_noise(self.clean, self.degraded, channels, self.iterations),
+                resume=unfinished,
+                device=device,
+                command=command,
+            )
+        else:
+            train_from_folders(
+                path,
+                recipe_for_damage(self.clean, self.degraded, channels, self.iterations),
+                resume=unfinished,
+                device=device,
+                command=command,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Learn a regularizer from a folder of clean and a folder of degraded images, unpaired.
+
+    Instead of degraded images a noise level can be given. A log (NAME.log.jsonl) and, until the
+    end, a checkpoint (NAME.checkpoint) lie beside the weight file; an interrupted run goes on with
+    --resume.
+    """
+
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
+    degraded: tuple[Path, ...] = ()
+    """Degraded images of other scenes: folders, or tar files."""
+    noise: str | None = None
+    """Standard deviation S, or range LO:HI, of white noise to add, on the [0, 1] scale."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    resume: bool = False
+    """Continue an interrupted run; all other options must be the same."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+    critic: OmitArgPrefixes[CriticOptions] = field(default_factory=CriticOptions)
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
+
+    def run(self) -> int:
+        """Train, calibrate, write."""
+        recipe = Recipe(
+            clean=self.clean,
+            degraded=self.degraded or None,
+            noise=None if self.noise is None else NoiseRange.parse(self.noise),
+            critic=self.critic,
+            data=self.data,
+            training=self.training,
+        )
+        from locreg.recipes import train_from_folders
+
+        return _run_training(self, train_from_folders, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDenoiser:
+    """Learn an energy that removes noise in one step, from a folder of clean images.
+
+    The noise is white, or that of a folder of noisy images of other scenes, which is learned first.
+
+    Log, checkpoint and --resume are as for ``locreg train``.
+    """
+
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
+    degraded: tuple[Path, ...] = ()
+    """Noisy images of other scenes: folders, or tar files."""
+    noise: str | None = None
+    """Standard deviation S, or range LO:HI, of white noise to serve, on the [0, 1] scale; by
+    default 0:0.5."""
+    initial: str | None = None
+    """Weight file of such an energy, or packaged one, to begin with, in place of random weights."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    resume: bool = False
+    """Continue an interrupted run; all other options must be the same."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
+    data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
+    training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
+
+    def run(self) -> int:
+        """Train and write."""
+        recipe = DenoiserRecipe(
+            clean=self.clean,
+            degraded=self.degraded or None,
+            noise=None if self.noise is None else NoiseRange.parse(self.noise),
+            initial=self.initial,
+            critic=self.critic,
+            data=self.data,
+            training=self.training,
+        )
+        from locreg.recipes import train_denoiser_from_folder
+
+        return _run_training(self, train_denoiser_from_folder, recipe)
+
+
+def _run_training(
+    command: Train | TrainDenoiser,
+    train: Callable[..., Weights],
+    recipe: Recipe | DenoiserRecipe,
+) -> int:
+    """Train by a recipe, and say what was done."""
+    from locreg.recipes import shell_command
+
+    training = train(
+        command.output,
+        recipe,
+        resume=command.resume,
+        device=torch_device(command.device),
+        command=shell_command(sys.argv[1:]),
+    ).training
+    if command.json:
+        print(json.dumps({"output": str(command.output), "training": training}))
+    else:
+        print(f"{command.output}: {training['iterations_done']} iterations")
+    if training["skipped_files"]:
+        say(f"{training['skipped_files']} files could not be used, named above.")
+    return DONE

@@ -1,0 +1,112 @@
+"""`locreg restore`: from two folders to a folder of restored images."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import random_image
+from locreg.images import read_pixels, write_image
+from locreg.recipes import checkpoint_path
+from test_noise_model import KERNELS, model_of, scenes
+
+
+def fill(folder, images):
+    folder.mkdir()
+    for index, x in enumerate(images):
+        write_image(folder / f"{index}.png", x[0].numpy())
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Clean photographs, and others with grain and cut off at 0 and 1, as 8-bit files."""
+    noise = model_of(KERNELS["grainy"], 0.1 * torch.eye(3))
+    noisy = (noise.degrade(x, index) for index, x in enumerate(scenes(6, seed=1)))
+    return fill(tmp_path / "clean", scenes(8, seed=2)), fill(tmp_path / "noisy", noisy)
+
+
+def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
+    clean, noisy = folders
+    out = tmp_path / "restored"
+    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "3")
+    status, text, _ = locreg(*arguments, "--json")
+    assert status == 0
+    records = [json.loads(line) for line in text.splitlines()]
+    assert len(records) == 6
+    assert all(record["sigma"] == pytest.approx(0.1, rel=0.15) for record in records)
+    for x, path in zip(scenes(6, seed=1), sorted(noisy.iterdir()), strict=True):
+        errors = [
+            np.square(read_pixels(folder / path.name, 3) - x[0].numpy()).mean()
+            for folder in (noisy, out)
+        ]
+        assert errors[1] < errors[0]
+    weights = tmp_path / "restored.safetensors"
+    assert weights.exists()
+    assert not checkpoint_path(weights).exists()
+    (out / "0.png").unlink()
+    status, text, said = locreg(*arguments)
+    assert status == 0
+    assert "learned already" in said
+    assert "5 of 6 images are done already" in said
+    assert (out / "0.png").exists()
+
+
+def test_an_interrupted_run_goes_on(locreg, folders, tmp_path, monkeypatch):
+    clean, noisy = folders
+    out = tmp_path / "restored"
+    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "3")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("locreg.validation.DenoiserValidation.__call__", interrupt)
+        assert locreg(*arguments)[0] == 130
+    assert not out.exists()
+    assert locreg(*arguments)[0] == 0
+    assert len(list(out.iterdir())) == 6
+
+
+def test_a_critic_learns_any_other_damage(locreg, tmp_path):
+    clean = fill(tmp_path / "clean", scenes(8, seed=3, side=40))
+    salted = (
+        torch.where(random_image(1, 1, 40, 40, seed=index) < 0.1, 1.0, x.double()).float()
+        for index, x in enumerate(scenes(6, seed=4, side=40))
+    )
+    damaged = fill(tmp_path / "damaged", salted)
+    out = tmp_path / "restored"
+    options = ("--damage", "any", "--iterations", "40")
+    status, _, said = locreg(
+        "restore", "--clean", clean, "--degraded", damaged, "-o", out, *options
+    )
+    assert status == 0, said
+    assert len(list(out.iterdir())) == 6
+
+
+@pytest.mark.usefixtures("folders")
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (("--iterations", "0"), 2, "iterations must be at least 1"),
+        (("--clean", "noisy"), 2, "overlap"),
+        (("--degraded", "clean/0.png"), 2, "is not a folder"),
+        (("-o", "noisy"), 2, "folder of the inputs"),
+        (("--degraded", "alike"), 1, "no noise"),
+        (("-o", "nowhere/restored"), 1, "make this folder first"),
+    ],
+)
+def test_what_cannot_work_fails_in_one_sentence(
+    locreg, tmp_path, monkeypatch, change, status, words
+):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "alike", scenes(8, seed=5))
+    given = {"--clean": "clean", "--degraded": "noisy", "-o": "restored", "--iterations": "2"}
+    given[change[0]] = change[1]
+    before = sorted(tmp_path.rglob("*"))
+    found, _, said = locreg("restore", *(word for pair in given.items() for word in pair))
+    assert found == status
+    assert words in said
+    assert "Traceback" not in said
+    assert sorted(tmp_path.rglob("*")) == before
