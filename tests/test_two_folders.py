@@ -30,7 +30,7 @@ def folders(tmp_path):
 def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     clean, noisy = folders
     out = tmp_path / "restored"
-    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "3")
+    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "25")
     status, text, _ = locreg(*arguments, "--json")
     assert status == 0
     records = [json.loads(line) for line in text.splitlines()]

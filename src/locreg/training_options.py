@@ -269,7 +269,9 @@ def recipe_for_noise(
         initial="denoise-gray" if channels == 1 else "denoise-rgb",
         critic=replace(DENOISER_CRITIC, channels=channels),
         data=SplitOptions(held_out=4),
-        training=DenoisingOptions(iterations=iterations or 4_000, last_learning_rate=3e-5),
+        training=DenoisingOptions(
+            iterations=iterations or 4_000, learning_rate=5e-4, last_learning_rate=3e-5
+        ),
     )
 
 
