@@ -3,9 +3,10 @@
     python benchmarks/unknown.py DATA OUT --kinds correlated jpeg --csv FILE
 
 DATA holds bsds500 and cbsd68. One half of bsds500 stays clean, the other half is degraded, and both
-become folders in OUT; `locreg train` learns from these two folders alone, lam included. Then the
-photographs of cbsd68, degraded in the same way, are restored. Beside the result stand the degraded
-image, and bm3d at the white noise level that is best for each image in view of the ground truth.
+become folders in OUT; from these two folders alone, without pairs, is learned what `locreg restore`
+learns: the noise (method noise), or a critic and its lam (method any). Then the photographs of
+cbsd68, degraded in the same way, are restored. Beside the results stand the degraded image, and
+bm3d at the white noise level that is best for each image in view of the ground truth.
 
     correlated   white noise through outer([1, 2, 1], [1, 2, 1]), of level 0.1
     jpeg         quality 10
@@ -31,13 +32,13 @@ import locreg
 from locreg.baselines import bm3d_by_its_authors
 from locreg.images import ImageFile, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
-from locreg.recipes import checkpoint_path
-from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
-from locreg.validation import psnr
+from locreg.recipes import checkpoint_path, train_denoiser_from_folder
+from locreg.training_options import recipe_for_damage, recipe_for_noise
+from locreg.validation import best_lam, psnr
 
 KEY = ["kind", "method", "version", "image"]
 VALUES = ["sigma", "psnr", "seconds"]
-BM3D_LEVELS = (0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3)
+METHODS = ["degraded", "noise", "any", "bm3d"]
 Pixels = NDArray[np.float32]
 
 
@@ -96,28 +97,30 @@ def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
     return clean, degraded
 
 
-def trained(data: Path, out: Path, kind: str, iterations: int) -> Path:
+def trained(data: Path, out: Path, kind: str, damage: str) -> locreg.LocalRegularizer:
     """The weights of a degradation, trained if they are missing."""
-    path = out / f"{kind}-{iterations}.safetensors"
+    path = out / f"{kind}-{damage}.safetensors"
     unfinished = checkpoint_path(path).exists()
     if not path.exists() or unfinished:
         clean, degraded = make_folders(data, out, kind)
-        recipe = Recipe(
-            clean=clean,
-            degraded=degraded,
-            critic=CriticOptions(),
-            data=DataOptions(calibration_images=8),
-            training=TrainingOptions(iterations=iterations, penalty=0.1, weight_average=0.999),
-        )
-        locreg.train_from_folders(path, recipe, resume=unfinished)
-    return path
+        if damage == "noise":
+            recipe = recipe_for_noise((clean,), degraded, 3)
+            train_denoiser_from_folder(path, recipe, resume=unfinished)
+        else:
+            locreg.train_from_folders(
+                path, recipe_for_damage((clean,), degraded, 3), resume=unfinished
+            )
+    return locreg.load(path)
 
 
 def best_bm3d(y: torch.Tensor, clean: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """bm3d at its best white noise level for this image."""
-    found = {sigma: bm3d_by_its_authors(y, sigma) for sigma in BM3D_LEVELS}
-    sigma = max(found, key=lambda sigma: psnr(found[sigma], clean).item())
-    return found[sigma], sigma
+    """bm3d at its best white noise level for this image, found by climbing from 0.1."""
+
+    def quality(sigma: float) -> float:
+        return psnr(bm3d_by_its_authors(y, sigma), clean).item()
+
+    sigma, _ = best_lam(quality, 0.1, ratio=1.5, reach=6)
+    return bm3d_by_its_authors(y, sigma), sigma
 
 
 def main() -> None:
@@ -126,17 +129,20 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--methods", nargs="+", choices=["degraded", "locreg", "bm3d"],
-                        default=["degraded", "locreg", "bm3d"])  # fmt: skip
-    parser.add_argument("--iterations", type=int, default=12_000)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=2, help="images of each kind to keep")
     options = parser.parse_args()
 
     known = Measurements(options.csv, KEY, VALUES)
     for kind in options.kinds:
-        weights = locreg.load(trained(options.data, options.out, kind, options.iterations))
-        version = {"locreg": parameter_checksum(weights), "bm3d": "best of 8 levels"}
+        weights = {
+            method: trained(options.data, options.out, kind, method)
+            for method in options.methods
+            if method in ("noise", "any")
+        }
+        version = {method: parameter_checksum(found) for method, found in weights.items()}
+        version["bm3d"] = "its best level"
         rows = {method: list[float]() for method in options.methods}
         for index, path in enumerate(tqdm(list_images(options.data / "cbsd68"), kind)):
             pixels = read_image(path).pixels
@@ -154,8 +160,8 @@ def main() -> None:
                 if found is None:
                     begin, sigma = time.perf_counter(), ""
                     image = y
-                    if method == "locreg":
-                        image = locreg.restore(y, weights).image
+                    if method in weights:
+                        image = locreg.restore(y, weights[method]).image
                     if method == "bm3d":
                         image, level = best_bm3d(y, clean)
                         sigma = f"{level:g}"

@@ -67,6 +67,17 @@ def test_the_ensemble_is_averaged_over_flips_and_turns(locreg, noisy, photograph
     assert [record["ensemble"] for record in records] == [False, True]
 
 
+def test_bfloat16_costs_hardly_any_quality(locreg, noisy):
+    images = []
+    for precision in ("float32", "bfloat16"):
+        out = noisy.with_name(f"{precision}.png")
+        status, text, _ = locreg("denoise", noisy, "-o", out, "--precision", precision, "--json")
+        assert status == 0
+        assert json.loads(text)["precision"] == precision
+        images.append(read_samples(out).astype(float))
+    assert 0 < np.abs(images[0] - images[1]).mean() < 0.5  # of 255
+
+
 def test_gradient_descent_is_a_choice(locreg, noisy, weight_file):
     status, text, _ = locreg(
         "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,

@@ -52,6 +52,19 @@ def test_equals_autograd_in_float32(activation):
     assert (gradient - expected_gradient).norm() <= 1e-5 * expected_gradient.norm()
 
 
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_half_the_digits_give_nearly_the_same_gradient(activation):
+    critic = PatchCritic(standard_layers([16] * 6, activation), in_channels=3).requires_grad_(False)
+    x = random_image(2, 3, 40, 50, dtype=torch.float32)
+    exact = LocalRegularizer(critic)
+    coarse = LocalRegularizer(critic, precision="bfloat16", tile=17)
+    assert coarse.grad(x).dtype == coarse.score_map(x).dtype == torch.float32
+    error = (coarse.grad(x) - exact.grad(x)).norm() / exact.grad(x).norm()
+    assert 1e-4 < error < (0.03 if activation == "silu" else 0.2)  # a ReLU has kinks
+    score_error = (coarse.score_map(x) - exact.score_map(x)).norm() / exact.score_map(x).norm()
+    assert 1e-4 < score_error < 0.02
+
+
 @pytest.mark.parametrize("activation", SMOOTH_ACTIVATIONS)
 def test_gradient_equals_finite_differences(activation):
     critic = small_critic(activation)

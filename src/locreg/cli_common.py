@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from locreg.errors import LocregError, UsageError
+from locreg.options import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,11 +72,13 @@ def torch_device(name: Device) -> torch.device:
     return torch.device(name)
 
 
-def load_regularizer(name: str, device: Device, *, symmetric: bool = False) -> LocalRegularizer:
+def load_regularizer(
+    name: str, device: Device, *, precision: Precision = "float32", symmetric: bool = False
+) -> LocalRegularizer:
     """The regularizer of packaged weights or of a file, on its device."""
     from locreg.regularizer import load
 
-    return load(name, symmetric=symmetric).to(torch_device(device))
+    return load(name, precision=precision, symmetric=symmetric).to(torch_device(device))
 
 
 def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ from locreg.options import (
     GradientDescentOptions,
     GradientStepOptions,
     LBFGSOptions,
+    Precision,
     ProximalGradientOptions,
     SolverOptions,
     check_at_least,
@@ -92,6 +93,9 @@ class Settings:
     ensemble: bool = False
     """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
     better."""
+    precision: Precision = "float32"
+    """bfloat16: about twice as fast where the processor has it, up to 0.02 dB worse; not for
+    solvers that converge."""
     device: Device = "auto"
     """Where to compute."""
     report: Path | None = None
@@ -124,7 +128,9 @@ class Settings:
 
     def load(self, name: str) -> LocalRegularizer:
         """The regularizer of these weights, as it was asked for."""
-        return load_regularizer(name, self.device, symmetric=self.ensemble)
+        return load_regularizer(
+            name, self.device, precision=self.precision, symmetric=self.ensemble
+        )
 
     def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
         """The solver that was chosen, or that the weights were made for."""
@@ -339,7 +345,7 @@ def _restore_file(
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
     record = {**restoration_record(job, name, found), **task_record}
-    record["ensemble"] = settings.ensemble
+    record |= {"ensemble": settings.ensemble, "precision": settings.precision}
     if settings.json:
         print(json.dumps({**record, "history": history_record(found.solution)}))
     else:

@@ -45,28 +45,33 @@ def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
     return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)
 
 
-def scores(critic: PatchCritic, x: Tensor, tile: int) -> Tensor:
+def scores(
+    critic: PatchCritic, x: Tensor, tile: int, precision: torch.dtype | None = None
+) -> Tensor:
     """Scores (B, 1, H', W') of all patches of the padded image x (B, C, H, W)."""
     padded = pad(x, critic.receptive_field)
     result = None
     for rows, columns, window in _tiles(critic, padded, tile):
         z = window
         for index, layer in enumerate(critic.layers):
-            z = _activate(layer.activation, _convolve(critic, index, z))
+            z = _activate(layer.activation, _convolve(critic, index, z, precision))
         if result is None:
-            result = z.new_empty((len(x), 1, *_score_size(critic, padded)))
+            result = x.new_empty((len(x), 1, *_score_size(critic, padded)))
         result[:, :, rows, columns] = z
     assert result is not None  # a padded image holds at least one patch
     return result
 
 
-def value_and_gradient(critic: PatchCritic, x: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    critic: PatchCritic, x: Tensor, tile: int, precision: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """Sum of all scores of each image, (B,) in float64, and its gradient, of the shape of x.
 
     Args:
         critic: r; its parameters and x must share type and device.
         x: images (B, C, H, W).
         tile: side of a tile, in scores.
+        precision: of what lies between the first and the last layer; None is that of x.
     """
     field = critic.receptive_field
     padded = pad(x, field)
@@ -75,7 +80,7 @@ def value_and_gradient(critic: PatchCritic, x: Tensor, tile: int) -> tuple[Tenso
     for image in range(len(x)):
         image_slice = slice(image, image + 1)
         for rows, columns, window in _tiles(critic, padded[image_slice], tile):
-            tile_value, tile_gradient = _window_value_and_gradient(critic, window)
+            tile_value, tile_gradient = _window_value_and_gradient(critic, window, precision)
             value[image] += tile_value
             top, left = rows.start * critic.stride, columns.start * critic.stride
             height, width = window.shape[-2:]
@@ -117,16 +122,22 @@ def _weight(critic: PatchCritic, index: int) -> Tensor:
     return weight.contiguous(memory_format=torch.channels_last)
 
 
-def _convolve(critic: PatchCritic, index: int, z: Tensor) -> Tensor:
-    stride = critic.layers[index].stride
-    return F.conv2d(z, _weight(critic, index), critic.bias(index), stride=stride)
+def _convolve(critic: PatchCritic, index: int, z: Tensor, precision: torch.dtype | None) -> Tensor:
+    """Layer ``index`` without its activation; what comes out has the wanted precision.
+
+    The first layer sees the image as it is: rounded, its small differences would be lost.
+    """
+    stride, bias = critic.layers[index].stride, critic.bias(index)
+    weight = _weight(critic, index).to(z.dtype)
+    found = F.conv2d(z, weight, None if bias is None else bias.to(z.dtype), stride=stride)
+    return found if precision is None else found.to(precision)
 
 
 def _convolve_adjoint(critic: PatchCritic, index: int, signal: Tensor, z: Tensor) -> Tensor:
     """The adjoint of layer ``index``'s convolution, for an input like z."""
     stride = [critic.layers[index].stride] * 2
     gradient: Tensor = _convolution_backward(
-        signal, z, _weight(critic, index), None,
+        signal.to(z.dtype), z, _weight(critic, index).to(z.dtype), None,
         stride, [0, 0], [1, 1], False, [0, 0], 1, [True, False, False],
     )[0]  # fmt: skip
     return gradient
@@ -137,14 +148,16 @@ def _activate(activation: str, z: Tensor) -> Tensor:
     return activated
 
 
-def _window_value_and_gradient(critic: PatchCritic, window: Tensor) -> tuple[Tensor, Tensor]:
+def _window_value_and_gradient(
+    critic: PatchCritic, window: Tensor, precision: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
     """Sum of the scores of one window (1, C, h, w), and the gradient of this sum."""
     z = window
     inputs: list[Tensor] = []
     slopes: list[Tensor | None] = []
     for index, layer in enumerate(critic.layers):
         inputs.append(z)
-        z = _convolve(critic, index, z)
+        z = _convolve(critic, index, z, precision)
         # Where a ReLU is active its output tells, and an identity needs nothing.
         smooth = layer.activation not in ("relu", "identity")
         slopes.append(_slope(layer.activation, z) if smooth else None)

@@ -6,8 +6,11 @@ Nothing heavy is imported here, so that the command line can show its help at on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from locreg.errors import UsageError
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)

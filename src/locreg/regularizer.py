@@ -12,7 +12,7 @@ from locreg import engine
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.objective import Objective
-from locreg.options import LBFGSOptions
+from locreg.options import LBFGSOptions, Precision
 from locreg.quasi_newton import lbfgs
 from locreg.weights import Weights, load_weights
 
@@ -35,6 +35,9 @@ class LocalRegularizer(nn.Module):
         tile: side of the tiles that the image is worked on in, in scores. It changes speed and
             memory, not the result. By default 256 on a CPU, where a tile fits the cache, and 1024
             on a GPU.
+        precision: of the convolutions. bfloat16 halves the time where the processor has it, and
+            errs by 1% of the gradient at usual noise levels: enough for one gradient step and for
+            annealing, too little for solvers that converge.
         symmetric: average R over the 8 flips and turns of the image: eight times as slow. One
             gradient step is then the self-ensemble of denoisers. For critics of stride 1.
 
@@ -53,6 +56,7 @@ class LocalRegularizer(nn.Module):
         weights: Weights | PatchCritic,
         *,
         tile: int | None = None,
+        precision: Precision = "float32",
         symmetric: bool = False,
     ) -> None:
         super().__init__()
@@ -70,6 +74,7 @@ class LocalRegularizer(nn.Module):
         self.critic = weights.critic
         self.calibration = weights.calibration
         self.tile = tile
+        self.precision: Precision = precision
         self.symmetric = symmetric
 
     @property
@@ -84,7 +89,12 @@ class LocalRegularizer(nn.Module):
 
     def at(self, sigma: float) -> LocalRegularizer:
         """R(.; sigma) at one noise level, for a noise-conditioned critic."""
-        return LocalRegularizer(self.critic.at(sigma), tile=self.tile, symmetric=self.symmetric)
+        return LocalRegularizer(
+            self.critic.at(sigma),
+            tile=self.tile,
+            precision=self.precision,
+            symmetric=self.symmetric,
+        )
 
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
         """Same as `fn`."""
@@ -128,13 +138,15 @@ class LocalRegularizer(nn.Module):
         """R of each image as float64 (B,), and its gradient, in one pass."""
         self._check(x)
         if not self.symmetric:
-            return engine.value_and_gradient(self.critic, x, self._tile(x))
+            return engine.value_and_gradient(self.critic, x, self._tile(x), self._dtype)
         value, gradient = (
             torch.zeros(len(x), dtype=torch.float64, device=x.device),
             torch.zeros_like(x),
         )
         for orient, back in _ORIENTATIONS:
-            one, slope = engine.value_and_gradient(self.critic, orient(x), self._tile(x))
+            one, slope = engine.value_and_gradient(
+                self.critic, orient(x), self._tile(x), self._dtype
+            )
             value += one / len(_ORIENTATIONS)
             gradient += back(slope) / len(_ORIENTATIONS)
         return value, gradient
@@ -144,12 +156,17 @@ class LocalRegularizer(nn.Module):
         """The score of the patch around each pixel: (B, 1, H, W), H and W divided by the stride."""
         self._check(x)
         if not self.symmetric:
-            return engine.scores(self.critic, x, self._tile(x))
+            return engine.scores(self.critic, x, self._tile(x), self._dtype)
         maps = (
-            back(engine.scores(self.critic, orient(x), self._tile(x)))
+            back(engine.scores(self.critic, orient(x), self._tile(x), self._dtype))
             for orient, back in _ORIENTATIONS
         )
         return sum(maps, torch.zeros_like(x[:, :1])) / len(_ORIENTATIONS)
+
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        """Of the layers in between; None is that of the image."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
 
     def _tile(self, x: Tensor) -> int:
         return self.tile or (1024 if x.is_cuda else 256)
@@ -195,7 +212,11 @@ def _level(sigma: float | Tensor | None) -> float:
 
 
 def load(
-    name_or_path: str | Path, *, tile: int | None = None, symmetric: bool = False
+    name_or_path: str | Path,
+    *,
+    tile: int | None = None,
+    precision: Precision = "float32",
+    symmetric: bool = False,
 ) -> LocalRegularizer:
     """The regularizer of a weight file, or of packaged weights such as ``"alr-rgb"``.
 
@@ -204,4 +225,5 @@ def load(
     Raises:
         LocregError: when there is no such file or it is not a complete locreg weight file.
     """
-    return LocalRegularizer(load_weights(name_or_path), tile=tile, symmetric=symmetric)
+    weights = load_weights(name_or_path)
+    return LocalRegularizer(weights, tile=tile, precision=precision, symmetric=symmetric)

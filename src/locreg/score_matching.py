@@ -7,7 +7,6 @@ Papadakis, *Gradient step denoiser for convergent plug-and-play*, ICLR 2022.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from locreg.critic import PatchCritic
 from locreg.engine import pad
 from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
-from locreg.options import NoiseRange
+from locreg.options import NoiseRange, Precision
 from locreg.patches import PatchPool
 
 _LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
@@ -77,7 +76,7 @@ class DenoisingCriterion:
     noise: NoiseRange | NoiseModel
     batch: int
     seed: int
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     terms = ("denoising",)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from locreg.errors import UsageError
-from locreg.options import NoiseRange, check_at_least, check_positive, check_sigma
+from locreg.options import NoiseRange, Precision, check_at_least, check_positive, check_sigma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class DenoisingOptions(LoopOptions):
     checkpoint_every: int = 250
     log_every: int = 100
     patch_size: int = 48
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
         super().__post_init__()
