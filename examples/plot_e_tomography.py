@@ -36,13 +36,11 @@ sinogram = add_noise(operator.A(clean), 0.01, seed=0)
 
 found = locreg.restore(
     sinogram,
-    locreg.load("alr-gray"),
+    locreg.load("denoise-gray"),
     operator,
     sigma=0.01,
-    solver=locreg.LBFGSOptions(steps=60),
     start=operator.A_dagger(sinogram),
 )
-print(found.solution.status.value, "after", found.solution.gradients, "gradients")
 
 # %%
 # Sinogram, pseudoinverse, restored

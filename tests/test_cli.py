@@ -166,7 +166,7 @@ def test_bad_images_fail_in_one_sentence(locreg, tmp_path, weight_file, case):
         (("--sigma=-1",), 2, "at least 0"),
         (("--lam=-0.5",), 2, "lam must be at least 0"),
         (("--steps", "0"), 2, "steps must be at least 1"),
-        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-rgb"),
+        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-gray, denoise-rgb"),
         (("--device", "cuda"), 1, "No CUDA device"),
         (("--solver", "newton"), 2, "newton"),
         (("--no-such-option",), 2, "no-such-option"),
@@ -292,11 +292,19 @@ def test_the_denoising_energy_is_described(locreg):
     assert (record["in_channels"], record["receptive_field"]) == (3, 15)
     assert record["training"]["command"].startswith("locreg train-denoiser")
     assert record["training"]["noise"] == "0:0.5"
-    assert record["criterion"] == {"name": "denoising"}
+    assert record["criterion"]["name"] == "denoising"
 
 
 def test_packaged_weights_are_small_and_described(locreg):
-    size = 0
+    from importlib import resources
+
+    folder = Path(str(resources.files("locreg"))) / "packaged"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    for name, channels in (("denoise-rgb", 3), ("denoise-gray", 1)):
+        record = json.loads(locreg("info", name, "--json")[1])
+        assert (record["in_channels"], record["receptive_field"]) == (channels, 15)
+        assert record["noise_conditioned"]
+        assert record["training"]["command"].startswith("locreg train-denoiser")
     for name, channels in (("alr-rgb", 3), ("alr-gray", 1)):
         record = json.loads(locreg("info", name, "--json")[1])
         assert (record["in_channels"], record["receptive_field"]) == (channels, 15)
@@ -305,14 +313,6 @@ def test_packaged_weights_are_small_and_described(locreg):
         assert record["training"]["command"].startswith("locreg train")
         assert record["training"]["validations"]
         assert record["calibration"]["lam_polynomial"]
-        from importlib import resources
-
-        size += (
-            (Path(str(resources.files("locreg"))) / "packaged" / f"{name}.safetensors")
-            .stat()
-            .st_size
-        )
-    assert size < 3_000_000
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,13 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
 )
 def test_the_weights_that_restore_best_are_chosen(files, capsys, monkeypatch, more, weights):
     monkeypatch.chdir(files)
-    command = ("denoise", "in.png", "-o", "out.png", "--sigma", "0.05", "--json", *more)
-    status, out, err = run(capsys, monkeypatch, *command)
-    assert (status, err) == (0, "")
-    assert json.loads(out)["weights"] == weights
+    grey = read_image(files / "in.png").pixels.mean(0, keepdims=True)
+    write_image(files / "grey.png", grey)
+    for name, expected in (("in.png", weights), ("grey.png", weights.replace("rgb", "gray"))):
+        command = ("denoise", name, "-o", "out.png", "--sigma", "0.05", "--json", *more)
+        status, out, err = run(capsys, monkeypatch, *command)
+        assert (status, err) == (0, "")
+        assert json.loads(out)["weights"] == expected
 
 
 def test_an_image_without_white_noise_gets_a_hint(files, capsys, monkeypatch):

@@ -90,7 +90,7 @@ def test_noise_is_learned_from_unpaired_folders(name):
     kernel = KERNELS[name]
     mixing = torch.tensor([[0.1, 0, 0], [0.05, 0.08, 0], [0, 0, 0.06]])
     true = model_of(kernel, mixing)
-    noisy = [true.degrade(x, index) for index, x in enumerate(scenes(12, seed=1))]
+    noisy = [true.degrade(x, 1000 + index) for index, x in enumerate(scenes(12, seed=1))]
     found = learn_noise(scenes(12, seed=2), noisy)
     assert found.level == pytest.approx(true.level, rel=0.05)
     assert abs(found.slope) < 0.3
@@ -105,7 +105,9 @@ def test_noise_is_learned_from_unpaired_folders(name):
 
 def test_noise_that_grows_with_brightness_is_learned():
     true = model_of(torch.ones(1, 1), 0.08 * torch.eye(3), slope=1.5)
-    noisy = [true.degrade(x, index).clamp(0, 1) for index, x in enumerate(scenes(20, seed=3))]
+    noisy = [
+        true.degrade(x, 1000 + index).clamp(0, 1) for index, x in enumerate(scenes(20, seed=3))
+    ]
     found = learn_noise(scenes(20, seed=4), noisy)
     assert found.level == pytest.approx(true.level, rel=0.1)
     assert found.slope == pytest.approx(1.5, abs=0.35)
@@ -156,7 +158,7 @@ def test_an_energy_of_learned_noise_denoises_at_its_own_level(folders, tmp_path)
     regularizer = load(path)
     level = regularizer.learned_level
     assert level == trained.criterion["level"] == pytest.approx(0.1, rel=0.1)
-    assert "grow" in trained.training["noise"]
+    assert "cut off" in trained.training["noise"]
     clean = scenes(1, seed=9)[0][..., :64, :64]
     y = model_of(KERNELS["grainy"], 0.1 * torch.eye(3)).degrade(clean, 99)
     found = restore(y, regularizer)
@@ -200,7 +202,7 @@ def test_clean_folders_hold_no_noise(folders, tmp_path):
         write_image(other / f"{index}.png", x[0].numpy())
     from dataclasses import replace
 
-    with pytest.raises(LocregError, match="other: In smooth places"):
+    with pytest.raises(LocregError, match="In smooth places"):
         train_denoiser_from_folder(
             tmp_path / "w.safetensors", replace(recipe(folders), degraded=other), progress=False
         )

@@ -45,6 +45,9 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     weights = tmp_path / "restored.safetensors"
     assert weights.exists()
     assert not checkpoint_path(weights).exists()
+    status, _, said = locreg(*arguments, "--damage", "any")
+    assert status == 1
+    assert "learned with other options" in said
     (out / "0.png").unlink()
     status, text, said = locreg(*arguments)
     assert status == 0
@@ -92,7 +95,11 @@ def test_a_critic_learns_any_other_damage(locreg, tmp_path):
         (("--iterations", "0"), 2, "iterations must be at least 1"),
         (("--clean", "noisy"), 2, "overlap"),
         (("--degraded", "clean/0.png"), 2, "is not a folder"),
-        (("-o", "noisy"), 2, "folder of the inputs"),
+        (("-o", "noisy"), 2, "overlap"),
+        (("-o", "noisy/restored"), 2, "overlap"),
+        (("-o", "."), 2, "overlap"),
+        (("-o", "clean/0.png"), 2, "must be a folder too"),
+        (("--degraded", "mixed"), 1, "grey and colour"),
         (("--degraded", "alike"), 1, "no noise"),
         (("-o", "nowhere/restored"), 1, "make this folder first"),
     ],
@@ -102,6 +109,7 @@ def test_what_cannot_work_fails_in_one_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "alike", scenes(8, seed=5))
+    fill(tmp_path / "mixed", [scenes(1, seed=5)[0], scenes(1, seed=5)[0][:, :1]])
     given = {"--clean": "clean", "--degraded": "noisy", "-o": "restored", "--iterations": "2"}
     given[change[0]] = change[1]
     before = sorted(tmp_path.rglob("*"))

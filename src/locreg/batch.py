@@ -24,6 +24,24 @@ class Job:
         return self.target.exists() and (self.page is None or self.page.exists())
 
 
+def check_folders(source: Path, target: Path) -> None:
+    """Refuse a folder of inputs and one of outputs that hold each other, before any work is done.
+
+    Raises:
+        UsageError: when one of them is a file, or they overlap.
+        LocregError: when the outputs' folder cannot be made.
+    """
+    if not source.is_dir():
+        raise UsageError(f"{source} is not a folder: give a folder of images.")
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{source} is a folder, so {target} must be a folder too.")
+    outer, inner = source.resolve(), target.resolve()
+    if outer == inner or outer in inner.parents or inner in outer.parents:
+        raise UsageError(f"{source} and {target} overlap: give another folder for the results.")
+    if not inner.parent.is_dir():
+        raise LocregError(f"{target.parent} does not exist: make this folder first.")
+
+
 def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
     """What to read and write for a file or a folder; no input is ever overwritten.
 

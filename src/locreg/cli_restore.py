@@ -68,8 +68,9 @@ class Settings:
     """What all restorations take."""
 
     weights: str = "auto"
-    """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images, or
-    alr-rgb with a solver or a rule for lam that needs a critic; alr-gray for grey images."""
+    """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images and
+    denoise-gray for grey ones, or alr-rgb and alr-gray with a solver or a rule for lam that needs a
+    critic."""
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"
@@ -122,8 +123,8 @@ class Settings:
     def weights_for(self, pixels: NDArray[np.float32]) -> str:
         """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""
         takes_energy = self.solver in ("auto", "gradient-step", "annealing")
-        if self.weights == "auto" and takes_energy and self.lam != "score" and not is_grey(pixels):
-            return "denoise-rgb"
+        if self.weights == "auto" and takes_energy and self.lam != "score":
+            return "denoise-gray" if is_grey(pixels) else "denoise-rgb"
         return critic_name(self.weights, pixels)
 
     def load(self, name: str) -> LocalRegularizer:
@@ -344,7 +345,8 @@ def _restore_file(
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
-    record = {**restoration_record(job, name, found), **task_record}
+    learned = regularizers[name].learned_level is not None
+    record = {**restoration_record(job, name, found, learned_noise=learned), **task_record}
     record |= {"ensemble": settings.ensemble, "precision": settings.precision}
     if settings.json:
         print(json.dumps({**record, "history": history_record(found.solution)}))

@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes
 
 from locreg.cli_common import DONE, Device, Output, say, torch_device
 from locreg.cli_restore import Denoise, Settings
-from locreg.errors import UsageError
+from locreg.errors import LocregError
 from locreg.options import NoiseRange, check_at_least
 from locreg.training_options import (
     DENOISER_CRITIC,
@@ -60,19 +60,18 @@ class Restore:
 
     def run(self) -> int:
         """Train, if that has not been done, and restore every image that is not there yet."""
+        from locreg.batch import check_folders
+
         if self.iterations is not None:
             check_at_least(1, "iterations", self.iterations)
-        if not self.degraded.is_dir():
-            raise UsageError(f"{self.degraded} is not a folder: give a folder of degraded images.")
-        if self.output.resolve() == self.degraded.resolve():
-            raise UsageError(f"{self.output} is the folder of the inputs: give another folder.")
-        weights = self.output.with_name(f"{self.output.name}.safetensors")
+        check_folders(self.degraded, self.output)
+        output = self.output.resolve()
+        weights = self.output.parent / f"{output.name}.safetensors"
         self._learn(weights)
         settings = Settings(weights=str(weights), device=self.device, json=self.json)
         return Denoise(input=self.degraded, output=self.output, settings=settings).run()
 
     def _learn(self, path: Path) -> None:
-        from locreg.images import find_channels, list_images
         from locreg.recipes import (
             checkpoint_path,
             log_path,
@@ -80,32 +79,44 @@ class Restore:
             train_denoiser_from_folder,
             train_from_folders,
         )
+        from locreg.weights import load_weights
 
+        recipe = self._recipe()
         unfinished = checkpoint_path(path).exists()
         if path.exists() and not unfinished:
-            say(f"{path} has been learned already; delete it to learn anew.")
+            self._check_same(path, load_weights(path), recipe)
+            say(f"{path} has been learned already.")
             return
         if not unfinished:
-            log_path(path).unlink(
-                missing_ok=True
-            )  # of a run that was stopped at its very beginning
-        channels = find_channels(list_images(self.degraded))
+            log_path(path).unlink(missing_ok=True)  # of a run that was stopped at once
         device, command = torch_device(self.device), shell_command(sys.argv[1:])
-        if self.damage == "noise":
-            train_denoiser_from_folder(
-                path,
-                recipe_for_noise(self.clean, self.degraded, channels, self.iterations),
-                resume=unfinished,
-                device=device,
-                command=command,
+        if isinstance(recipe, Recipe):
+            train_from_folders(path, recipe, resume=unfinished, device=device, command=command)
+            return
+        weights = train_denoiser_from_folder(
+            path, recipe, resume=unfinished, device=device, command=command
+        )
+        say(f"the noise was taken for {weights.training['noise']}.")
+
+    def _recipe(self) -> Recipe | DenoiserRecipe:
+        from locreg.images import find_channels, list_images
+
+        channels = find_channels(list_images(self.degraded))
+        if len(channels) > 1:
+            raise LocregError(
+                f"{self.degraded} holds grey and colour images: sort them into two folders."
             )
-        else:
-            train_from_folders(
-                path,
-                recipe_for_damage(self.clean, self.degraded, channels, self.iterations),
-                resume=unfinished,
-                device=device,
-                command=command,
+        of = recipe_for_noise if self.damage == "noise" else recipe_for_damage
+        return of(self.clean, self.degraded, 1 if channels == {1} else 3, self.iterations)
+
+    def _check_same(self, path: Path, weights: Weights, recipe: Recipe | DenoiserRecipe) -> None:
+        """Refuse weights that were learned in another way than is asked for now."""
+        kind = "denoising" if self.damage == "noise" else "wasserstein"
+        same_kind = weights.criterion.get("name") == kind
+        if not same_kind or weights.training.get("iterations") != recipe.training.iterations:
+            raise LocregError(
+                f"{path} was learned with other options: delete it and {self.output}, or give "
+                "another output."
             )
 
 

@@ -109,7 +109,7 @@ def evaluate(
     if len({method.name for method in methods.values()}) < len(methods):
         raise UsageError("Two methods have the same name: rename one of the files.")
     files = _files(options)
-    channels = options.channels or find_channels(files)
+    channels = options.channels or (3 if 3 in find_channels(files) else 1)
     _check_channels(methods, channels)
     setting = _setting(options)
     lpips = find_weights(options.lpips)

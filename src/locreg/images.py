@@ -6,6 +6,7 @@ into pixels in [0, 1] and everything else, `write_image` puts both together agai
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,13 +84,13 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
-def find_channels(files: Iterable[Path]) -> Literal[1, 3]:
-    """3 if any of the images is in colour, otherwise 1.
-
-    Raises:
-        LocregError: as `read_samples`.
-    """
-    return 3 if any(read_samples(path).shape[2] >= 3 for path in files) else 1
+def find_channels(files: Iterable[Path]) -> set[Literal[1, 3]]:
+    """The numbers of channels, 1 or 3, of the images; those that cannot be read are left out."""
+    found: set[Literal[1, 3]] = set()
+    for path in files:
+        with contextlib.suppress(LocregError):
+            found.add(3 if read_samples(path).shape[2] >= 3 else 1)
+    return found
 
 
 def list_sources(paths: Iterable[Path]) -> list[ImageSource]:

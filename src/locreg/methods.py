@@ -162,6 +162,10 @@ def find_method(name: str) -> Method:
     if name.startswith(LOCREG):
         file = name.removeprefix(LOCREG)
         regularizer = load(file.removesuffix(ENSEMBLE), symmetric=file.endswith(ENSEMBLE))
+        if regularizer.learned_level is not None:
+            raise LocregError(
+                f"{name} removes the noise of one folder, not the white noise of a test."
+            )
         if regularizer.calibration is None and not regularizer.noise_conditioned:
             raise LocregError(
                 f"{name} holds no calibration, so that its lam is unknown: train or import it anew "

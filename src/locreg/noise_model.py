@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -14,10 +15,17 @@ from locreg.errors import LocregError
 
 _SIDE = 48  # of the patches that noise is looked for in, in pixels
 _STEP = 24  # between them
-_SMOOTHEST = 0.02  # share of the patches that are looked at
-_FEWEST = 40  # of them, even where this is a larger share
+_SMOOTHEST = 0.02  # share of an image's patches that are looked at
+_FEWEST_OF_IMAGE = 8  # of them, even where this is a larger share
+_SMOOTH_IMAGES = 0.2  # share of these that are taken: not every image has smooth places
+_FEWEST = 16  # of them in all
+_MOST_SHORTFALL = 0.5  # share of a spectrum that may be below 0 by errors of measurement
+_MOST_CUT = 0.05  # share of a patch's values that may be cut off at 0 or 1
+_BRIGHTNESSES = 5  # groups of patches
+_LEAST_RANGE = 0.1  # of brightnesses, from which a slope can be told
 _LEAST_VARIANCE = 0.05  # of the variance in middle grey, what is left at least in other places
 _STEEPEST = 1.9  # slope with which the darkest places have this least variance
+_STEPS_OF_TORUS = 128  # at least twice the side of a patch
 _LEAST_LEVEL = 0.004  # one step of an 8-bit image
 
 
@@ -56,19 +64,31 @@ class NoiseModel:
 
     def _stationary(self, x: Tensor, seed: int) -> Tensor:
         """m, of the shape of x: white noise on a larger torus that is given the spectrum of m."""
-        height, width = (length + self.reach for length in x.shape[-2:])
-        height, width = (max(length, 2 * self.reach + 1) for length in (height, width))
+        height, width = (_torus(length + self.reach) for length in x.shape[-2:])
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn((*x.shape[:2], height, width), generator=generator, dtype=x.dtype)
-        root = _root_of_spectrum(self, height, width).to(x.device)
-        spectrum = torch.einsum("cdhw,bdhw->bchw", root, torch.fft.rfft2(white.to(x.device)))
+        transform = torch.fft.rfft2(white.to(x.device))
+        root = _root_of_spectrum(self, height, width).to(transform)
+        spectrum = torch.einsum("cdhw,bdhw->bchw", root, transform)
         noise: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
         return noise[:, :, : x.shape[-2], : x.shape[-1]]
+
+
+def _torus(length: int) -> int:
+    """A common length, so that images of many sizes share a spectrum."""
+    return -(-length // _STEPS_OF_TORUS) * _STEPS_OF_TORUS
 
 
 @lru_cache(maxsize=8)
 def _root_of_spectrum(model: NoiseModel, height: int, width: int) -> Tensor:
     """(C, C, H, W // 2 + 1): the roots of the spectrum's matrices, without negative eigenvalues."""
+    values, vectors = _spectrum(model, height, width)
+    roots: Tensor = vectors * values.clamp_min(0).sqrt()[..., None, :] @ vectors.mH
+    return roots.permute(2, 3, 0, 1)
+
+
+def _spectrum(model: NoiseModel, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (H, W // 2 + 1, C) and eigenvectors of the spectrum's matrices."""
     reach = model.reach
     padding = (0, width - 2 * reach - 1, 0, height - 2 * reach - 1)
     covariance = torch.nn.functional.pad(model.covariance.double(), padding)
@@ -76,8 +96,7 @@ def _root_of_spectrum(model: NoiseModel, height: int, width: int) -> Tensor:
     # E M_c conj(M_d) is the transform of E m_c(z) m_d(z - lag).
     spectrum = torch.fft.rfft2(covariance).conj().permute(2, 3, 0, 1)
     values, vectors = torch.linalg.eigh(spectrum)
-    roots: Tensor = vectors * values.clamp_min(0).sqrt()[..., None, :] @ vectors.mH
-    return roots.permute(2, 3, 0, 1).to(torch.complex64)
+    return values, vectors
 
 
 def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int = 0) -> NoiseModel:
@@ -90,22 +109,26 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
 
     Args:
         clean: images (1, C, H, W).
-        noisy: noisy images of other scenes.
+        noisy: images of other scenes, with noise of the same strength in all of them.
         seed: of the simulated noise.
 
     Raises:
         LocregError: when there are too few patches, or no noise is found.
     """
-    found = _moments(noisy)
     clipped = all(bool(((x >= 0) & (x <= 1)).all()) for x in noisy)
+    found = _moments(noisy, "noisy", clipped)
     first = NoiseModel(found.covariance, found.slope, clipped)
-    simulated = _moments([first.degrade(x, seed + index) for index, x in enumerate(clean)])
+    copies = (first.degrade(x, seed + index) for index, x in enumerate(clean))
+    simulated = _moments(copies, "clean", clipped)
     slope = float(np.clip(2 * found.slope - simulated.slope, -_STEEPEST, _STEEPEST))
     model = NoiseModel(2 * found.covariance - simulated.covariance, slope, clipped)
-    if model.level < _LEAST_LEVEL:
+    values, _ = _spectrum(model, _STEPS_OF_TORUS, _STEPS_OF_TORUS)
+    shortfall = values.clamp_max(0).sum() / values.clamp_min(0).sum()
+    if model.level < _LEAST_LEVEL or shortfall < -_MOST_SHORTFALL:
         raise LocregError(
-            "In smooth places the degraded images are as clean as the clean ones: their damage is "
-            "no noise. Train a critic on the two folders (locreg train)."
+            "In smooth places the degraded images are nearly as clean as the clean ones: their "
+            "damage is no noise, or hardly any. Let a critic learn it (locreg restore --damage "
+            "any, or locreg train)."
         )
     return model
 
@@ -118,48 +141,77 @@ class _Moments:
     slope: float
 
 
-def _moments(images: Sequence[Tensor]) -> _Moments:
-    patches = _smoothest_patches(images)
+def _moments(images: Iterable[Tensor], kind: str, clipped: bool) -> _Moments:
+    chosen = [_smoothest_patches(x, clipped) for x in images]
+    count = sum(len(patches) for patches, _ in chosen)
+    if count < _FEWEST:
+        raise LocregError(
+            f"The {kind} images are too few or too small to learn noise from: they hold {count} "
+            f"smooth patches of {_SIDE} pixels, away from their borders and not over- or "
+            f"underexposed, and {_FEWEST} are needed."
+        )
+    patches, roughness = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     means = patches.mean((1, 2, 3))
-    centred = patches - patches.mean((2, 3), keepdim=True)
+    # From each brightness its own, since otherwise those of the brightness with the least noise.
+    share = max(_SMOOTH_IMAGES, _FEWEST / count)
+    groups = means.argsort().chunk(_BRIGHTNESSES)
+    kept = torch.cat([g[roughness[g].argsort()[: math.ceil(share * len(g))]] for g in groups])
+    patches, means = patches[kept], means[kept]
+    centred = _without_trend(patches)
     slope = _slope(means, centred.square().mean((1, 2, 3)))
     variances = (1 + slope * (means - 0.5)).clamp_min(_LEAST_VARIANCE)
     return _Moments(_covariance(centred / variances.sqrt().view(-1, 1, 1, 1)), slope)
 
 
-def _smoothest_patches(images: Sequence[Tensor]) -> Tensor:
-    """Patches (N, C, side, side) that are smooth, and whose neighbours are.
+def _smoothest_patches(x: Tensor, clipped: bool) -> tuple[Tensor, Tensor]:
+    """The patches (N, C, side, side) of an image that are smoothest, and how rough they are (N,).
 
-    The neighbours count too, since otherwise those would be chosen that happen to have less noise.
+    Their neighbours count too, since otherwise those would be chosen that happen to have less
+    noise. Where values are cut off there is less noise: such patches are left out.
     """
     apart = _SIDE // _STEP
-    found, roughness = [], []
-    for x in images:
-        patches = x[0].unfold(1, _SIDE, _STEP).unfold(2, _SIDE, _STEP).permute(1, 2, 0, 3, 4)
-        if min(patches.shape[:2]) <= 2 * apart:
-            continue
-        spread = patches.var((3, 4)).mean(2)
-        inner = slice(apart, -apart)
-        near = [spread[: -2 * apart, inner], spread[2 * apart :, inner], spread[inner, inner],
-                spread[inner, : -2 * apart], spread[inner, 2 * apart :]]  # fmt: skip
-        roughness.append(torch.stack(near).amax(0).flatten())
-        found.append(patches[inner, inner].flatten(0, 1))
-    count = sum(len(part) for part in roughness)
-    if count < 2 * _FEWEST:
-        raise LocregError(
-            f"The images are too few or too small to learn their noise: they hold {count} patches "
-            f"of {_SIDE} pixels away from their borders, and {2 * _FEWEST} are needed."
-        )
-    chosen = torch.cat(roughness).argsort()[: max(round(_SMOOTHEST * count), _FEWEST)].tolist()
-    every = [patch for part in found for patch in part]
-    return torch.stack([every[index] for index in chosen])
+    inner = slice(apart, -apart)
+    patches = x[0].unfold(1, _SIDE, _STEP).unfold(2, _SIDE, _STEP).permute(1, 2, 0, 3, 4)
+    if min(patches.shape[:2]) <= 2 * apart:
+        return patches.new_empty((0, *patches.shape[2:])), patches.new_empty(0)
+    spread = _without_trend(patches).square().mean((2, 3, 4))
+    near = [spread[: -2 * apart, inner], spread[2 * apart :, inner], spread[inner, inner],
+            spread[inner, : -2 * apart], spread[inner, 2 * apart :]]  # fmt: skip
+    roughness = torch.stack(near).amax(0)
+    if clipped:
+        cut = ((patches <= 0) | (patches >= 1)).float().mean((2, 3, 4))[inner, inner]
+        roughness = torch.where(cut > _MOST_CUT, torch.inf, roughness)
+    count = max(round(_SMOOTHEST * roughness.numel()), _FEWEST_OF_IMAGE)
+    values, order = roughness.flatten().sort()
+    order = order[:count][values[:count].isfinite()]
+    rows, columns = order // roughness.shape[1], order % roughness.shape[1]
+    return patches[rows + apart, columns + apart], roughness[rows, columns]
+
+
+def _without_trend(patches: Tensor) -> Tensor:
+    """Patches (..., side, side) without their quadratic part: skies and walls are shaded."""
+    line = torch.linspace(-1, 1, _SIDE, dtype=patches.dtype)
+    rows, columns = line[:, None].expand(_SIDE, _SIDE), line.expand(_SIDE, _SIDE)
+    terms = [torch.ones_like(rows), rows, columns, rows * columns, rows**2, columns**2]
+    basis, _ = torch.linalg.qr(torch.stack(terms, -1).flatten(0, 1))
+    flat = patches.flatten(-2)
+    rest: Tensor = flat - flat @ basis @ basis.T
+    return rest.view(patches.shape)
 
 
 def _slope(means: Tensor, variances: Tensor) -> float:
-    """Of the line through the median variances of five groups of patches, over its middle value."""
-    groups = means.argsort().chunk(5)
+    """Of the line through the median variances of groups of patches, over its middle value.
+
+    0 where the patches are of too few brightnesses to tell, or it may well be chance.
+    """
+    groups = means.argsort().chunk(_BRIGHTNESSES)
     points = np.array([(means[g].mean().item(), variances[g].median().item()) for g in groups])
-    rise, middle = np.polyfit(points[:, 0] - 0.5, points[:, 1], 1)
+    brightness = points[:, 0] - 0.5
+    if np.ptp(brightness) < _LEAST_RANGE:
+        return 0.0
+    (rise, middle), errors = np.polyfit(brightness, points[:, 1], 1, cov=True)
+    if abs(rise) < 2 * errors[0, 0] ** 0.5:
+        return 0.0
     return float(np.clip(rise / max(middle, 1e-12), -_STEEPEST, _STEEPEST))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,8 +40,8 @@ from locreg.version import __version__
 from locreg.weights import Calibration, Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
 
-_NOISE_IMAGES = 150  # of each folder, that the noise is learned from
-_NOISE_IMAGE_SIZE = 768  # of their centres, in pixels
+_NOISE_IMAGES = 100  # of each folder, that the noise is learned from
+_NOISE_IMAGE_SIZE = 640  # of their centres, in pixels
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -330,18 +331,18 @@ def _learn_noise(recipe: DenoiserRecipe, clean: list[ImageSource]) -> NoiseModel
     parts = [clean[:_NOISE_IMAGES], [noisy[i] for i in order[:_NOISE_IMAGES]]]
     size, channels = _NOISE_IMAGE_SIZE, recipe.critic.channels
     crops = [load_crops(part, size=size, channels=channels) for part in parts]
-    try:
-        return learn_noise(*crops, seed=recipe.data.seed)
-    except LocregError as error:
-        raise LocregError(f"{_names(recipe.degraded_paths)}: {error}") from None
+    return learn_noise(*crops, seed=recipe.data.seed)
 
 
 def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> str:
     if isinstance(noise, NoiseRange):
         return str(noise)
+    trend = "growing" if noise.slope > 0 else "falling"
+    checksum = zlib.crc32(noise.covariance.numpy().tobytes())
     return (
-        f"that of {_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, growing "
-        f"with brightness by {noise.slope:.2f}, {'clipped' if noise.clipped else 'not clipped'}"
+        f"that of {_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, its "
+        f"variance {trend} with brightness by {abs(noise.slope):.2f}, "
+        f"{'cut off at 0 and 1' if noise.clipped else 'not cut off'} ({checksum:08x})"
     )
 
 

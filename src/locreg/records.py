@@ -11,13 +11,16 @@ from locreg.solvers import Solution
 from locreg.weights import Weights
 
 
-def restoration_record(job: Job, weights: str, found: Restoration) -> dict[str, Any]:
-    """What was done to one image."""
+def restoration_record(
+    job: Job, weights: str, found: Restoration, *, learned_noise: bool
+) -> dict[str, Any]:
+    """What was done to one image, with weights for white noise or for that of a folder."""
     last = found.solution.history[-1]
     return {
         "input": str(job.source),
         "output": str(job.target),
         "weights": weights,
+        "learned_noise": learned_noise,
         "sigma": found.sigma,
         "lam": found.lam,
         "iterations": found.solution.steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class LocalRegularizer(nn.Module):
             (`locreg.noise_model`); otherwise None.
 
     Raises:
-        LocregError: when the tile is no size, or a critic of another stride shall be symmetric.
+        LocregError: when the tile is no size, the precision is unknown, or what cannot be averaged
+            over flips and turns shall be symmetric.
     """
 
     explicit_prior = True
@@ -65,6 +67,8 @@ class LocalRegularizer(nn.Module):
         if tile is not None and tile < 1:
             raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
         self.learned_level: float | None = weights.criterion.get("level")
+        if precision not in get_args(Precision):
+            raise LocregError(f"precision must be float32 or bfloat16, got {precision!r}.")
         if symmetric and self.learned_level is not None:
             raise LocregError(
                 "Learned noise may have a direction: it cannot be averaged over turns."

@@ -70,7 +70,7 @@ def write_report(
             "Left what was given, right what was made of it.",
             picture_of_images(before, after),
         ),
-        *_residual_sections(residual, found, record["sigma"]),
+        *_residual_sections(residual, found, record["sigma"], white=not record["learned_noise"]),
         _section(
             "Where the result still looks damaged",
             f"The score that {critic} gives to every patch of the result; bright is damaged. "
@@ -87,7 +87,7 @@ def write_report(
 
 
 def _residual_sections(
-    residual: NDArray[np.float32], found: Whiteness | None, sigma: float | None
+    residual: NDArray[np.float32], found: Whiteness | None, sigma: float | None, *, white: bool
 ) -> list[str]:
     if found is None:
         return ["<h2>What was removed</h2>\n<p>Too little to be looked at.</p>"]
@@ -96,7 +96,7 @@ def _residual_sections(
             "What was removed",
             "The difference between what was given and what the result would give if it were "
             "photographed again. It should look like noise: where you can make out the scene, "
-            f"detail was lost. {_deviation_sentence(found, sigma)}",
+            f"detail was lost. {_deviation_sentence(found, sigma if white else None)}",
             picture_of_residual(residual, found.deviation),
         ),
         _section(

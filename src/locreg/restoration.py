@@ -48,6 +48,8 @@ from locreg.solvers import (
 # photographs held out of the training; between 0.2 and 0.5 it matters little.
 _SHARE_OF_OTHER_OPERATORS = 0.4
 
+LEARNED_SHARES = (0.5, 1.5)  # of the level of learned noise, that sigma may be
+
 _LamRule = Literal["sure", "discrepancy", "score"]
 Lam = float | _LamRule | None
 
@@ -136,9 +138,9 @@ def restore(
         )
     lam = _checked_lam(lam)
     if regularizer.learned_level is not None:
-        _check_learned_noise(operator, lam)
         if sigma in (None, "auto"):
             sigma = regularizer.learned_level
+        _check_learned_noise(regularizer.learned_level, operator, sigma, lam, solver)
     if operator is None and estimate is None:
         estimate = estimate_sigma
     level = _noise_level(y, sigma, lam, regularizer, estimate)
@@ -178,15 +180,26 @@ def restore(
     )
 
 
-def _check_learned_noise(operator: LinearOperator | None, lam: Lam) -> None:
-    """Refuse what holds for white noise alone."""
-    if operator is not None:
+def _check_learned_noise(
+    level: float,
+    operator: LinearOperator | None,
+    sigma: float | str | None,
+    lam: Lam,
+    solver: SolverOptions | None,
+) -> None:
+    """Refuse what weights of learned noise were not trained for."""
+    if operator is not None or isinstance(solver, AnnealingOptions):
         raise UsageError(
-            "These weights remove the noise of one folder of images: they serve denoising alone."
+            "These weights remove the noise of one folder of images: they serve denoising alone, "
+            "and not by annealing."
         )
     if isinstance(lam, str):
+        raise UsageError("The rules for lam are for white noise, not for that of these weights.")
+    low, high = (share * level for share in LEARNED_SHARES)
+    if isinstance(sigma, float) and not low <= sigma <= high:
         raise UsageError(
-            "The rules that find lam are for white noise, which these weights do not remove."
+            f"The noise of these weights has the level {level:.4g}: give a sigma from {low:.4g} to "
+            f"{high:.4g}, or none."
         )
 
 
@@ -198,8 +211,8 @@ def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
     """
     if y.shape[1] == 1 and regularizer.in_channels == 3:
         raise LocregError(
-            "The image is grey and the weights are for colour images: use alr-gray, or train with "
-            "channels 1."
+            "The image is grey and the weights are for colour images: use denoise-gray or "
+            "alr-gray, or train with channels 1."
         )
     return regularizer.in_channels == 1 and y.shape[1] > 1
 

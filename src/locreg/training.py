@@ -198,7 +198,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     if differing:
         raise LocregError(
             f"{path} belongs to a training with other settings ({', '.join(differing)}): "
-            "repeat its command exactly, or start anew without resuming."
+            "repeat its command exactly, or delete it to start anew."
         )
 
     def part(prefix: str) -> dict[str, Tensor]:

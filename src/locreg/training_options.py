@@ -270,7 +270,9 @@ def recipe_for_noise(
         critic=replace(DENOISER_CRITIC, channels=channels),
         data=SplitOptions(held_out=4),
         training=DenoisingOptions(
-            iterations=iterations or 4_000, learning_rate=5e-4, last_learning_rate=3e-5
+            iterations=4_000 if iterations is None else iterations,
+            learning_rate=5e-4,
+            last_learning_rate=3e-5,
         ),
     )
 
@@ -285,7 +287,10 @@ def recipe_for_damage(
         critic=CriticOptions(channels=channels),
         data=DataOptions(held_out=4, calibration_images=8),
         training=TrainingOptions(
-            iterations=iterations or 10_000, penalty=0.1, weight_average=0.999, validate_every=1_000
+            iterations=10_000 if iterations is None else iterations,
+            penalty=0.1,
+            weight_average=0.999,
+            validate_every=1_000,
         ),
     )
 
