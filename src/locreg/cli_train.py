@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import OmitArgPrefixes
 
 from locreg.cli_common import DONE, Device, Output, say, torch_device
-from locreg.cli_restore import Denoise, Settings
+from locreg.cli_restore import Denoise
+from locreg.cli_settings import Settings
 from locreg.errors import LocregError
 from locreg.options import NoiseRange, check_at_least
 from locreg.training_options import (

@@ -1,0 +1,126 @@
+"""What all commands that restore images take: weights, noise level, solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from locreg.cli_common import Device, critic_name, is_grey, load_regularizer, number_or
+from locreg.errors import UsageError
+from locreg.options import (
+    AdamOptions,
+    AnnealingOptions,
+    GradientDescentOptions,
+    GradientStepOptions,
+    LBFGSOptions,
+    Precision,
+    ProximalGradientOptions,
+    SolverOptions,
+    check_at_least,
+    check_lam,
+    check_sigma,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from locreg.regularizer import LocalRegularizer
+
+_SOLVERS: dict[str, type[SolverOptions]] = {
+    "adam": AdamOptions,
+    "gradient-descent": GradientDescentOptions,
+    "proximal-gradient": ProximalGradientOptions,
+    "lbfgs": LBFGSOptions,
+    "gradient-step": GradientStepOptions,
+    "annealing": AnnealingOptions,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all restorations take."""
+
+    weights: str = "auto"
+    """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images and
+    denoise-gray for grey ones, or alr-rgb and alr-gray with a solver or a rule for lam that needs a
+    critic."""
+    sigma: str = "auto"
+    """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
+    lam: str = "auto"
+    """Weight of the regularizer: a number, auto (from sigma), or found for each image by sure,
+    discrepancy or score (slower)."""
+    solver: Literal[
+        "auto",
+        "adam",
+        "gradient-descent",
+        "proximal-gradient",
+        "lbfgs",
+        "gradient-step",
+        "annealing",
+    ] = "auto"
+    """auto: what the weights were made for. adam: the paper's 50 steps; gradient-descent: eq. (5);
+    proximal-gradient and lbfgs converge; gradient-step and annealing: for noise-conditioned
+    weights."""
+    steps: int | None = None
+    """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
+    gradient-descent and proximal-gradient."""
+    ensemble: bool = False
+    """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
+    better."""
+    precision: Precision = "float32"
+    """bfloat16: about twice as fast where the processor has it, up to 0.02 dB worse; not for
+    solvers that converge."""
+    device: Device = "auto"
+    """Where to compute."""
+    report: Path | None = None
+    """Folder for a page per image that shows what was removed and where damage is left."""
+    json: bool = False
+    """Print one machine-readable record per image, with the energy at every step."""
+
+    def task_arguments(self) -> dict[str, Any]:
+        """sigma and lam, checked.
+
+        Raises:
+            UsageError: when one of them cannot be.
+        """
+        sigma: float | str | None = number_or(("auto",), "sigma", self.sigma)
+        lam = number_or(("auto", "sure", "discrepancy", "score"), "lam", self.lam)
+        if isinstance(sigma, float):
+            check_sigma(sigma)
+        if isinstance(lam, float):
+            check_lam(lam)
+        if self.steps is not None:
+            check_at_least(1, "steps", self.steps)
+        return {"sigma": sigma, "lam": None if lam == "auto" else lam}
+
+    def weights_for(self, pixels: NDArray[np.float32]) -> str:
+        """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""
+        takes_energy = self.solver in ("auto", "gradient-step", "annealing")
+        if self.weights == "auto" and takes_energy and self.lam != "score":
+            return "denoise-gray" if is_grey(pixels) else "denoise-rgb"
+        return critic_name(self.weights, pixels)
+
+    def load(self, name: str) -> LocalRegularizer:
+        """The regularizer of these weights, as it was asked for."""
+        return load_regularizer(
+            name, self.device, precision=self.precision, symmetric=self.ensemble
+        )
+
+    def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
+        """The solver that was chosen, or that the weights were made for."""
+        from locreg.restoration import default_solver
+
+        if self.solver == "auto":
+            solver = default_solver(regularizer, denoising=denoising)
+        else:
+            solver = _SOLVERS[self.solver]()
+        if self.steps is None:
+            return solver
+        if isinstance(solver, GradientStepOptions):
+            raise UsageError(
+                "These weights denoise in one step: leave --steps out, or choose a --solver that "
+                "takes steps, such as adam."
+            )
+        return replace(solver, steps=self.steps)
