@@ -33,8 +33,7 @@ def check_folders(source: Path, target: Path) -> None:
     """
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder: give a folder of images.")
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{source} is a folder, so {target} must be a folder too.")
+    _check_is_folder(target, source)
     outer, inner = source.resolve(), target.resolve()
     if outer == inner or outer in inner.parents or inner in outer.parents:
         raise UsageError(f"{source} and {target} overlap: give another folder for the results.")
@@ -59,8 +58,7 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
     if source.is_dir():
         if target.resolve() == source.resolve():
             raise UsageError(f"{target} is the folder of the inputs: give another folder.")
-        if target.exists() and not target.is_dir():
-            raise UsageError(f"{source} is a folder, so {target} must be a folder too.")
+        _check_is_folder(target, source)
         inside = target.resolve()
         files = [f for f in list_images(source) if inside not in f.resolve().parents]
         if not files:
@@ -83,6 +81,11 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
     jobs = [Job(source, target, _page(pages, Path(target.name)))]
     _make_folders(jobs)
     return jobs
+
+
+def _check_is_folder(target: Path, source: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{source} is a folder, so {target} must be a folder too.")
 
 
 def _page(pages: Path | None, name: Path) -> Path | None:

@@ -22,7 +22,7 @@ from locreg.cli_common import (
 )
 from locreg.cli_settings import Settings
 from locreg.errors import LocregError, UsageError
-from locreg.options import GradientStepOptions
+from locreg.options import LEAST_NOISE, GradientStepOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 # From an observation, its regularizer and what all tasks take, to a restoration.
 Task = Callable[["Tensor", "LocalRegularizer", dict[str, Any]], "Restoration"]
-
-_HARDLY_ANY_NOISE = 0.004  # one step of an 8-bit image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +231,7 @@ def _restore_file(
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
-    learned = regularizers[name].learned_level is not None
-    record = {**restoration_record(job, name, found, learned_noise=learned), **task_record}
-    record |= {"ensemble": settings.ensemble, "precision": settings.precision}
+    record = {**restoration_record(job, name, regularizers[name], found), **task_record}
     if settings.json:
         print(json.dumps({**record, "history": history_record(found.solution)}))
     else:
@@ -245,7 +241,7 @@ def _restore_file(
 
 def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:
     """Noise of JPEG files and of cameras that smooth is not white: the estimate passes it by."""
-    if sigma < _HARDLY_ANY_NOISE:
+    if sigma < LEAST_NOISE:
         say(
             f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
             "is of another kind, as after JPEG: give --sigma, such as 0.03."

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,7 +109,8 @@ class Restore:
                 f"{self.degraded} holds grey and colour images: sort them into two folders."
             )
         of = recipe_for_noise if self.damage == "noise" else recipe_for_damage
-        return of(self.clean, self.degraded, 1 if channels == {1} else 3, self.iterations)
+        recipe = partial(of, self.clean, self.degraded, 1 if channels == {1} else 3)
+        return recipe() if self.iterations is None else recipe(iterations=self.iterations)
 
     def _check_same(self, path: Path, weights: Weights, recipe: Recipe | DenoiserRecipe) -> None:
         """Refuse weights that were learned in another way than is asked for now."""

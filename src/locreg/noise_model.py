@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from locreg.errors import LocregError
+from locreg.options import LEAST_NOISE
 
 _SIDE = 48  # of the patches that noise is looked for in, in pixels
 _STEP = 24  # between them
@@ -26,7 +27,6 @@ _LEAST_RANGE = 0.1  # of brightnesses, from which a slope can be told
 _LEAST_VARIANCE = 0.05  # of the variance in middle grey, what is left at least in other places
 _STEEPEST = 1.9  # slope with which the darkest places have this least variance
 _STEPS_OF_TORUS = 128  # at least twice the side of a patch
-_LEAST_LEVEL = 0.004  # one step of an 8-bit image
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
     model = NoiseModel(2 * found.covariance - simulated.covariance, slope, clipped)
     values, _ = _spectrum(model, _STEPS_OF_TORUS, _STEPS_OF_TORUS)
     shortfall = values.clamp_max(0).sum() / values.clamp_min(0).sum()
-    if model.level < _LEAST_LEVEL or shortfall < -_MOST_SHORTFALL:
+    if model.level < LEAST_NOISE or shortfall < -_MOST_SHORTFALL:
         raise LocregError(
             "In smooth places the degraded images are nearly as clean as the clean ones: their "
             "damage is no noise, or hardly any. Let a critic learn it (locreg restore --damage "

@@ -12,6 +12,8 @@ from locreg.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]
 
+LEAST_NOISE = 0.004  # below it, one step of an 8-bit image, hardly any noise is there
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseRange:

@@ -6,21 +6,24 @@ from dataclasses import asdict
 from typing import Any
 
 from locreg.batch import Job
+from locreg.regularizer import LocalRegularizer
 from locreg.restoration import Restoration
 from locreg.solvers import Solution
 from locreg.weights import Weights
 
 
 def restoration_record(
-    job: Job, weights: str, found: Restoration, *, learned_noise: bool
+    job: Job, weights: str, regularizer: LocalRegularizer, found: Restoration
 ) -> dict[str, Any]:
-    """What was done to one image, with weights for white noise or for that of a folder."""
+    """What was done to one image, with the regularizer of these weights."""
     last = found.solution.history[-1]
     return {
         "input": str(job.source),
         "output": str(job.target),
         "weights": weights,
-        "learned_noise": learned_noise,
+        "learned_noise": regularizer.learned_level is not None,
+        "ensemble": regularizer.symmetric,
+        "precision": regularizer.precision,
         "sigma": found.sigma,
         "lam": found.lam,
         "iterations": found.solution.steps,

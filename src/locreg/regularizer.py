@@ -42,10 +42,6 @@ class LocalRegularizer(nn.Module):
         symmetric: average R over the 8 flips and turns of the image: eight times as slow. One
             gradient step is then the self-ensemble of denoisers. For critics of stride 1.
 
-    Attributes:
-        learned_level: level of the noise of a folder, where the weights were trained to remove that
-            (`locreg.noise_model`); otherwise None.
-
     Raises:
         LocregError: when the tile is no size, the precision is unknown, or what cannot be averaged
             over flips and turns shall be symmetric.
@@ -66,7 +62,7 @@ class LocalRegularizer(nn.Module):
             weights = Weights(critic=weights)
         if tile is not None and tile < 1:
             raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
-        self.learned_level: float | None = weights.criterion.get("level")
+        self.criterion = weights.criterion
         if precision not in get_args(Precision):
             raise LocregError(f"precision must be float32 or bfloat16, got {precision!r}.")
         if symmetric and self.learned_level is not None:
@@ -87,6 +83,15 @@ class LocalRegularizer(nn.Module):
         return self.critic.in_channels
 
     @property
+    def learned_level(self) -> float | None:
+        """Level of the noise of a folder, where the weights were trained to remove that.
+
+        None where they were not; see `locreg.noise_model`.
+        """
+        level: float | None = self.criterion.get("level")
+        return level
+
+    @property
     def noise_conditioned(self) -> bool:
         """Whether R depends on a noise level."""
         return self.critic.noise_conditioned
@@ -94,7 +99,7 @@ class LocalRegularizer(nn.Module):
     def at(self, sigma: float) -> LocalRegularizer:
         """R(.; sigma) at one noise level, for a noise-conditioned critic."""
         return LocalRegularizer(
-            self.critic.at(sigma),
+            Weights(critic=self.critic.at(sigma), criterion=self.criterion),
             tile=self.tile,
             precision=self.precision,
             symmetric=self.symmetric,

@@ -91,6 +91,12 @@ def _residual_sections(
 ) -> list[str]:
     if found is None:
         return ["<h2>What was removed</h2>\n<p>Too little to be looked at.</p>"]
+    expected = (
+        f"For pure noise all squares but the middle one are white. {whiteness_sentence(found)}"
+        if white
+        else "These weights remove noise with a pattern of its own, which shows here; it says "
+        "nothing of lost detail."
+    )
     return [
         _section(
             "What was removed",
@@ -101,8 +107,7 @@ def _residual_sections(
         ),
         _section(
             "Is the removed part noise?",
-            "How much a pixel of the difference above has to do with its neighbours. For pure "
-            f"noise all squares but the middle one are white. {whiteness_sentence(found)}",
+            f"How much a pixel of the difference above has to do with its neighbours. {expected}",
             picture_of_correlation(found.correlation.numpy()),
         ),
     ]

@@ -260,7 +260,7 @@ class DenoiserRecipe:
 
 
 def recipe_for_noise(
-    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int | None = None
+    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 4_000
 ) -> DenoiserRecipe:
     """For a folder of noisy images, in about twenty minutes, from the packaged energy."""
     return DenoiserRecipe(
@@ -270,7 +270,7 @@ def recipe_for_noise(
         critic=replace(DENOISER_CRITIC, channels=channels),
         data=SplitOptions(held_out=4),
         training=DenoisingOptions(
-            iterations=4_000 if iterations is None else iterations,
+            iterations=iterations,
             learning_rate=5e-4,
             last_learning_rate=3e-5,
         ),
@@ -278,7 +278,7 @@ def recipe_for_noise(
 
 
 def recipe_for_damage(
-    clean: tuple[Path, ...], degraded: Path, channels: Literal[1, 3], iterations: int | None = None
+    clean: tuple[Path, ...], degraded: Path, channels: Literal[1, 3], iterations: int = 10_000
 ) -> Recipe:
     """For a folder of images that are damaged in any way, in about twenty minutes: a critic."""
     return Recipe(
@@ -287,7 +287,7 @@ def recipe_for_damage(
         critic=CriticOptions(channels=channels),
         data=DataOptions(held_out=4, calibration_images=8),
         training=TrainingOptions(
-            iterations=10_000 if iterations is None else iterations,
+            iterations=iterations,
             penalty=0.1,
             weight_average=0.999,
             validate_every=1_000,
