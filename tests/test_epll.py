@@ -126,3 +126,21 @@ def test_it_denoises_and_files_go_round(two_kinds, tmp_path, locreg):
 def test_weights_of_a_critic_are_no_mixture(weight_file):
     with pytest.raises(LocregError, match="no mixture"):
         load_mixture(weight_file)
+
+
+def test_patches_of_hardly_any_detail_are_fitted():
+    """Bright colour patches: the variance of brightness is 1e7 times that of the finest details."""
+
+    class Bright:
+        channels = 3
+
+        def patches(self, count, iteration):
+            random = np.random.default_rng(iteration)
+            brightness = random.uniform(0, 1, (count, 1, 1, 1))
+            detail = 1e-4 * random.standard_normal((count, 3, 8, 8))
+            return (brightness + detail).astype(np.float32)
+
+    fitted = fit_mixture(Bright(), components=2, patches=1000, iterations=3, progress=False)
+    values = torch.linalg.eigvalsh(fitted.covariances.double())
+    assert values.min() > 0
+    assert values.max() > 20  # 192 values that vary together by 1/3

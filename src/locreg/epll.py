@@ -59,7 +59,8 @@ def fit_mixture(
     """Expectation maximisation over random patches.
 
     The components have no mean: brightness is one of their directions. They begin as the
-    covariances of patches that look alike.
+    covariances of patches that look alike. Covariances are of double precision: the variance of
+    brightness is some 1e7 times that of the finest details.
 
     Args:
         pool: where the patches come from.
@@ -73,8 +74,8 @@ def fit_mixture(
     likelihood = -math.inf
     steps = tqdm(range(iterations), desc="fitting a mixture", disable=not progress)
     for _ in steps:
-        log_factor = _log_factor(shares, covariances)
-        whitening = torch.linalg.inv(torch.linalg.cholesky(covariances))
+        log_factor = _log_factor(shares, covariances).float()
+        whitening = torch.linalg.inv(torch.linalg.cholesky(covariances)).float()
         mass, moments, total = torch.zeros_like(shares), torch.zeros_like(covariances), 0.0
         for chunk in torch.split(z, _CHUNK):
             log_joint = log_factor - 0.5 * _squared_lengths(chunk, whitening)
@@ -84,7 +85,8 @@ def fit_mixture(
             mass += weights.sum(0)
             for k, weight in enumerate(weights.T):
                 near = weight > 1e-4  # most patches belong to a few components
-                moments[k] += (chunk[near] * weight[near, None]).T @ chunk[near]
+                own = chunk[near].double()
+                moments[k] += (own * weight[near, None]).T @ own
         shares = mass.clamp_min(1.0) / mass.clamp_min(1.0).sum()
         covariances = _regularized(moments / mass.clamp_min(1.0)[:, None, None])
         likelihood = total / len(z)
@@ -96,7 +98,7 @@ def fit_mixture(
         "seed": seed,
         "log_likelihood": likelihood,
     }
-    return Mixture(shares, covariances, pool.channels, record)
+    return Mixture(shares.float(), covariances.float(), pool.channels, record)
 
 
 def save_mixture(mixture: Mixture, path: Path) -> None:
@@ -208,7 +210,7 @@ def _log_factor(shares: Tensor, covariances: Tensor) -> Tensor:
 
 
 def _regularized(covariances: Tensor) -> Tensor:
-    return covariances + _LEAST_VARIANCE * torch.eye(covariances.shape[-1])
+    return covariances + _LEAST_VARIANCE * torch.eye(covariances.shape[-1]).to(covariances)
 
 
 def _first_mixture(z: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -221,13 +223,13 @@ def _first_mixture(z: Tensor, components: int, seed: int) -> tuple[Tensor, Tenso
     nearest = torch.cat(
         [torch.cdist(part, centres).argmin(1) for part in torch.split(features, _CHUNK)]
     )
-    overall = z.T @ z / len(z)
+    overall = z.double().T @ z.double() / len(z)
     covariances = []
     prior = z.shape[1]  # as many patches as dimensions count for the overall covariance
     for k in range(components):
-        own = z[nearest == k]
+        own = z[nearest == k].double()
         covariances.append((own.T @ own + prior * overall) / (len(own) + prior))
-    shares = torch.bincount(nearest, minlength=components).float() + 1
+    shares = torch.bincount(nearest, minlength=components).double() + 1
     return shares / shares.sum(), _regularized(torch.stack(covariances))
 
 
