@@ -33,7 +33,7 @@ problem = upscaling(Photograph(clean, "coffee"), sigma=0.01, factor=2)
 # Restoration
 # -----------
 
-found = locreg.upscale(problem.y, locreg.load("denoise-rgb"), 2, sigma=0.01)
+found = locreg.upscale(problem.y, locreg.load("denoise-rgb"), 2, antialiasing=0.5, sigma=0.01)
 
 # %%
 # Beside the bicubic enlargement

@@ -48,7 +48,7 @@ def operators():
         "circular blur": blur_circular(kernel, SHAPE, CPU),
         "replicated blur": physics.Blur(filter=weights, padding="replicate"),
         "inpainting": inpainting(mask[0], SHAPE, CPU),
-        "downsampling": downsampling(2, SHAPE, CPU),
+        "downsampling": downsampling(2, 0.5, SHAPE, CPU),
         "tomography": physics.Tomography(angles=12, img_width=16, normalize=True),
         "compressed sensing": physics.CompressedSensing(m=120, img_size=SHAPE),
         "single-pixel camera": physics.SinglePixelCamera(m=128, img_size=SHAPE),
@@ -167,11 +167,11 @@ def test_a_small_pixel_lies_in_the_middle_of_its_block(factor):
     """A ramp shows where: pixel k of the small one has the mean position of its block."""
     length = 12 * factor
     ramp = torch.arange(length, dtype=torch.float32).expand(1, 1, length, length)
-    small = downsampling(factor, (1, length, length), CPU).A(ramp)
+    small = downsampling(factor, 0.5, (1, length, length), CPU).A(ramp)
     expected = factor * torch.arange(12) + (factor - 1) / 2
     inside = slice(3, -3)
     torch.testing.assert_close(small[0, 0, 5, inside], expected[inside], rtol=0, atol=5e-3)
-    across = downsampling(factor, (1, length, length), CPU).A(ramp.mT.contiguous())
+    across = downsampling(factor, 0.5, (1, length, length), CPU).A(ramp.mT.contiguous())
     torch.testing.assert_close(across[0, 0, inside, 5], expected[inside], rtol=0, atol=5e-3)
 
 

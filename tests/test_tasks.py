@@ -64,11 +64,19 @@ def test_inpainting_fills_what_is_missing(scene, regularizer):
 
 
 def test_upscaling_beats_bicubic(scene, regularizer):
-    y = add_noise(downsampling(2, (3, 78, 78), scene.device).A(scene), 0.01, 2)
-    found = upscale(y, regularizer, 2)
+    y = add_noise(downsampling(2, 0.5, (3, 78, 78), scene.device).A(scene), 0.01, 2)
+    found = upscale(y, regularizer, 2, antialiasing=0.5)
     assert found.image.shape == scene.shape
     bicubic = F.interpolate(y, scale_factor=2, mode="bicubic")
     assert psnr(found.image, scene) > psnr(bicubic, scene) + 1
+
+
+def test_upscaling_suits_images_that_were_made_small_by_a_mean(scene):
+    """They are sharper than the Gaussian that is assumed: edges must not get rims."""
+    y = F.avg_pool2d(scene, 2)
+    found = upscale(y, locreg.load("denoise-rgb"), 2, sigma=0.005)
+    bicubic = F.interpolate(y, scale_factor=2, mode="bicubic")
+    assert psnr(found.image, scene) > psnr(bicubic, scene) + 0.2
 
 
 def test_weights_whose_lam_does_not_follow_from_sigma_need_no_sigma(scene, regularizer):
@@ -86,6 +94,8 @@ def test_weights_whose_lam_does_not_follow_from_sigma_need_no_sigma(scene, regul
 def test_a_factor_below_two_is_wrong_usage(scene, regularizer):
     with pytest.raises(UsageError, match="factor"):
         upscale(scene, regularizer, 1)
+    with pytest.raises(UsageError, match="antialiasing must be from 0.1 to 1"):
+        upscale(scene, regularizer, 2, antialiasing=0.0)
 
 
 @given(

@@ -22,7 +22,7 @@ from locreg.cli_common import (
 )
 from locreg.cli_settings import Settings
 from locreg.errors import LocregError, UsageError
-from locreg.options import LEAST_NOISE, GradientStepOptions
+from locreg.options import ANTIALIASING, LEAST_NOISE, GradientStepOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,6 +145,9 @@ class Upscale:
     """Image to write, or folder; an input is never overwritten."""
     factor: int = 2
     """How many times larger."""
+    antialiasing: float = ANTIALIASING
+    """Width of what the small image averaged over, as the standard deviation of a Gaussian in its
+    pixels. Larger values sharpen more, and give edges rims where the image was sharp already."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def run(self) -> int:
@@ -155,9 +158,11 @@ class Upscale:
         def upscale(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
             from locreg import tasks
 
-            return tasks.upscale(y, regularizer, self.factor, **given)
+            return tasks.upscale(
+                y, regularizer, self.factor, antialiasing=self.antialiasing, **given
+            )
 
-        record = {"task": "upscale", "factor": self.factor}
+        record = {"task": "upscale", "factor": self.factor, "antialiasing": self.antialiasing}
         return restore_files(self.input, self.output, self.settings, upscale, record)
 
 

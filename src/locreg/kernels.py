@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,21 @@ def uniform_kernel(size: int) -> NDArray[np.float32]:
     return np.full((size, size), 1 / size**2, dtype=np.float32)
 
 
-def antialiasing_kernel(factor: int) -> NDArray[np.float32]:
-    """A Gaussian of standard deviation factor / 2 around the centre of a block of factor pixels.
+def antialiasing_kernel(factor: int, std: float) -> NDArray[np.float32]:
+    """A Gaussian of standard deviation factor * std around the centre of a block of factor pixels.
 
     Convolved with an image, the value at every factor-th pixel is that of the block that begins
     there: a small image and its enlargement then show the same scene at the same place. The centre
     lies (factor - 1) / 2 pixels off the kernel's middle.
+
+    Raises:
+        UsageError: when ``std``, in pixels of the small image, is not from 0.1 to 1.
     """
-    offsets = np.arange(-2 * factor, 2 * factor + 1) + (factor - 1) / 2
-    line = np.exp(-0.5 * (offsets / (factor / 2)) ** 2)
+    if not 0.1 <= std <= 1:
+        raise UsageError(f"antialiasing must be from 0.1 to 1 pixel, got {std:g}.")
+    reach = math.ceil(4 * std * factor)
+    offsets = np.arange(-reach, reach + 1) + (factor - 1) / 2
+    line = np.exp(-0.5 * (offsets / (factor * std)) ** 2)
     kernel: NDArray[np.float32] = (np.outer(line, line) / line.sum() ** 2).astype(np.float32)
     return kernel
 

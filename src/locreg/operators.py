@@ -71,14 +71,17 @@ def inpainting(mask: Tensor, shape: tuple[int, int, int], device: torch.device) 
     return Inpainting(img_size=shape, mask=known, device=device)
 
 
-def downsampling(factor: int, shape: tuple[int, int, int], device: torch.device) -> Downsampling:
+def downsampling(
+    factor: int, std: float, shape: tuple[int, int, int], device: torch.device
+) -> Downsampling:
     """Gaussian antialiasing, then every ``factor``-th pixel of an image (C, H, W).
 
-    A pixel of the small image lies in the middle of the block that it stands for.
+    A pixel of the small image lies in the middle of the block that it stands for; ``std`` is the
+    standard deviation of the Gaussian in such pixels.
     """
     from deepinv.physics import Downsampling
 
-    weights = torch.from_numpy(antialiasing_kernel(factor))[None, None].to(device)
+    weights = torch.from_numpy(antialiasing_kernel(factor, std))[None, None].to(device)
     return Downsampling(
         img_size=shape, filter=weights, factor=factor, padding="replicate", device=device
     )

@@ -12,6 +12,9 @@ from locreg.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]
 
+# Of upscaling: between cameras and their lenses, about 0.5, and images made small by software.
+ANTIALIASING = 0.35
+
 LEAST_NOISE = 0.004  # below it, one step of an 8-bit image, hardly any noise is there
 
 

@@ -22,7 +22,7 @@ from locreg.operators import (
     downsampling,
     inpainting,
 )
-from locreg.options import SolverOptions
+from locreg.options import ANTIALIASING, SolverOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.restoration import (
     Lam,
@@ -129,6 +129,7 @@ def upscale(
     regularizer: LocalRegularizer,
     factor: int = 2,
     *,
+    antialiasing: float = ANTIALIASING,
     sigma: Sigma = "auto",
     lam: Lam = None,
     solver: SolverOptions | None = None,
@@ -139,6 +140,8 @@ def upscale(
     Args:
         y: small images (B, C, H, W) in [0, 1].
         factor: how many times larger the result is.
+        antialiasing: standard deviation of G, in pixels of the small image. Where G is too wide,
+            edges get rims; where it is too narrow, they stay a little soft.
 
     Other arguments and errors: see `locreg.restore`.
     """
@@ -150,7 +153,7 @@ def upscale(
         return restore(
             y,
             regularizer,
-            downsampling(factor, (y.shape[1], height, width), y.device),
+            downsampling(factor, antialiasing, (y.shape[1], height, width), y.device),
             sigma=sigma,
             estimate=estimate_sigma,
             lam=lam,
