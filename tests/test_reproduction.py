@@ -61,7 +61,11 @@ def test_everything_is_made_once(data, tmp_path, monkeypatch):
     assert sum("training the critic" in sentence for sentence in said) == 5
     assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 5 * 5
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [record["section"] for record in log] == list(SECTIONS)
+    parts = [record["part"] for record in log]
+    assert [part for part in parts if part in SECTIONS] == list(SECTIONS)
+    assert sum(part.startswith("alr-") for part in parts) == 5
+    assert "epll-rgb" in parts
+    assert run.logged_seconds() == pytest.approx(sum(record["seconds"] for record in log))
 
     monkeypatch.setattr("locreg.reproduction.train_from_folders", None)  # nothing is missing
     monkeypatch.setattr("locreg.reproduction.fit_mixture", None)
@@ -82,6 +86,8 @@ def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run.critic(paper.FIGURE_NOISE)
     path = run.critic(paper.FIGURE_NOISE)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record["finished"] for record in log] == [False, True]
     assert load(path).calibration is not None
 
 

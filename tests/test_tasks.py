@@ -94,7 +94,7 @@ def test_weights_whose_lam_does_not_follow_from_sigma_need_no_sigma(scene, regul
 def test_a_factor_below_two_is_wrong_usage(scene, regularizer):
     with pytest.raises(UsageError, match="factor"):
         upscale(scene, regularizer, 1)
-    with pytest.raises(UsageError, match="antialiasing must be from 0.1 to 1"):
+    with pytest.raises(UsageError, match="antialiasing must be from"):
         upscale(scene, regularizer, 2, antialiasing=0.0)
 
 

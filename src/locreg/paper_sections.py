@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +22,7 @@ from locreg.paper_tables import compare_table1, compare_table2
 from locreg.patches import PatchPool
 from locreg.problems import Photograph, Problem, deblurring, denoising
 from locreg.regularizer import load
-from locreg.reproduction import BENCHMARK, TRAINING, Reproduction
+from locreg.reproduction import BENCHMARK, TRAINING, Reproduction, machine
 from locreg.validation import add_noise, psnr
 
 _FIGURE4_IMAGE = "119082.png"
@@ -160,41 +157,27 @@ def reproduce(run: Reproduction, names: list[str]) -> Path:
     for name in names:
         title, make = SECTIONS[name]
         run.say(title)
-        begin = time.perf_counter()
-        text = make(run)
-        record = {"section": name, "seconds": round(time.perf_counter() - begin), **_machine()}
-        with (run.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
+        with run.timed(name):
+            text = make(run)
         write_atomically(run.out / f"{name}.md", f"## {title}\n\n{text}\n".encode())
     return _write_page(run)
 
 
 def _write_page(run: Reproduction) -> Path:
     parts = [run.out / f"{name}.md" for name in SECTIONS]
-    hours = sum(record["seconds"] for record in _read_log(run.out / "log.jsonl")) / 3600
-    machine = _machine()
+    hours, found = run.logged_seconds() / 3600, machine()
     head = (
         "# The paper's tables and figures\n\n"
         "Prost, Houdard, Almansa, Papadakis, *Learning local regularization for variational image "
         "restoration*, SSVM 2021, made again by `locreg reproduce`. "
-        f"What is finished took {hours:.1f} hours, on {machine['cores']} cores with PyTorch "
-        f"{machine['torch']}; the times of the parts are in `log.jsonl`.\n"
+        f"All that follows took {hours:.1f} hours, on a machine of {found['cores']} cores with "
+        f"PyTorch {found['torch']}; `log.jsonl` has the times of the parts.\n"
     )
     warning = f"\n**{run.scale.warning}**\n" if run.scale.warning else ""
     texts = [part.read_text() for part in parts if part.exists()]
     page = run.out / "results.md"
     write_atomically(page, "\n".join([head + warning, *texts]).encode())
     return page
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    """The finished sections; a line that a killed run cut off is left out."""
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines if line.endswith("}")]
-
-
-def _machine() -> dict[str, Any]:
-    return {"cores": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
 def _table2_methods(run: Reproduction) -> dict[str, str]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from locreg import paper
 from locreg.epll import fit_mixture, save_mixture
@@ -78,6 +84,11 @@ QUICK = Scale(
 )
 
 
+def machine() -> dict[str, Any]:
+    """What the times were taken on."""
+    return {"cores": os.cpu_count(), "torch": str(torch.__version__)}
+
+
 @dataclass(frozen=True)
 class Reproduction:
     """A folder that the tables and figures grow in.
@@ -140,7 +151,8 @@ class Reproduction:
         if not unfinished:  # interrupted before the first checkpoint
             log_path(path).unlink(missing_ok=True)
         self.say(f"training the critic for noise in {noise}")
-        train_from_folders(path, self._recipe(noise), resume=unfinished)
+        with self.timed(path.stem):
+            train_from_folders(path, self._recipe(noise), resume=unfinished)
         return str(path)
 
     def _listing(self) -> int:
@@ -182,14 +194,40 @@ class Reproduction:
             pool = PatchPool(
                 list_sources([self.data / TRAINING]), size=8, channels=3, seed=DataOptions().seed
             )
-            fitted = fit_mixture(
-                pool,
-                components=self.scale.mixture_components,
-                patches=self.scale.mixture_patches,
-                iterations=self.scale.mixture_iterations,
-            )
+            with self.timed(path.stem):
+                fitted = fit_mixture(
+                    pool,
+                    components=self.scale.mixture_components,
+                    patches=self.scale.mixture_patches,
+                    iterations=self.scale.mixture_iterations,
+                )
             save_mixture(fitted, path)
         return path
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Write to out/log.jsonl how long a part took, without the parts within it.
+
+        A part that is interrupted is logged too, and once more when it goes on.
+        """
+        begin, before, finished = time.perf_counter(), self.logged_seconds(), False
+        try:
+            yield
+            finished = True
+        finally:
+            within = self.logged_seconds() - before
+            seconds = time.perf_counter() - begin - within
+            record = {"part": part, "seconds": round(seconds, 1), "finished": finished}
+            record |= {"processes": self.processes, **machine()}
+            with (self.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+
+    def logged_seconds(self) -> float:
+        """How long all parts took so far."""
+        log = self.out / "log.jsonl"
+        # A line that a killed run cut off is left out.
+        lines = log.read_text().split("\n")[:-1] if log.exists() else []
+        return sum(float(json.loads(line)["seconds"]) for line in lines if line.endswith("}"))
 
     def draw(self, name: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
         """Draw a figure to out/NAME.png; returns the markdown that shows it."""
