@@ -5,6 +5,7 @@ import pytest
 import pyvips
 
 from locreg.errors import LocregError, UsageError
+from locreg.images import write_image
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, add_noise_in_range, split_sources
 
@@ -121,3 +122,23 @@ def test_too_few_images_are_refused(folder):
 def test_impossible_noise_is_refused(text, words):
     with pytest.raises(UsageError, match=words):
         NoiseRange.parse(text)
+
+
+def test_common_patches_measure_the_same_with_less_spread(tmp_path):
+    """The mean of |z|^2 grows by D sigma^2, whichever scenes the noisy patches show."""
+    sigma, size, count = 0.1, 5, 32
+    for k in range(10):
+        write_image(tmp_path / f"{k}.png", np.full((3, 20, 20), k / 10, np.float32))
+    files = sorted(tmp_path.iterdir())
+
+    def gains(degraded):
+        clean = PatchPool(files[0::2], size=size, channels=3, seed=0)
+        patches = UnpairedPatches(clean, degraded, NoiseRange(low=sigma, high=sigma), seed=0)
+        for k in range(60):
+            z, noisy, _ = patches.batch(count, k)
+            yield float(np.square(noisy).sum() - np.square(z).sum()) / count
+
+    apart = list(gains(PatchPool(files[1::2], size=size, channels=3, seed=1)))
+    common = list(gains(None))
+    assert np.mean(common) == pytest.approx(3 * size**2 * sigma**2, abs=0.1)
+    assert np.std(common) < 0.2 * np.std(apart)

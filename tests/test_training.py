@@ -141,6 +141,28 @@ def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
     assert max(scores[0]) < min(scores[1])
 
 
+def test_common_patches_teach_low_noise(folder, tmp_path):
+    """At a level where different scenes differ by more than the noise."""
+    recipe = Recipe(
+        clean=folder,
+        noise=NoiseRange(low=0.03, high=0.03),
+        critic=CriticOptions(widths=(8,) * 6),
+        data=DataOptions(held_out=0, calibration_images=0, common_patches=True),
+        training=TrainingOptions(iterations=150, batch=16, penalty=0.1),
+    )
+    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    assert weights.training["degraded"] == "the same patches"
+    regularizer = LocalRegularizer(weights)
+    for x in load_crops(sorted(folder.iterdir()), size=40, channels=3):
+        noisy = add_noise(x, 0.03, seed=5)
+        assert regularizer.score_map(x).mean() < regularizer.score_map(noisy).mean()
+
+
+def test_common_patches_are_for_synthetic_noise(tmp_path):
+    with pytest.raises(UsageError, match="common_patches is for synthetic noise"):
+        Recipe(clean=tmp_path / "a", degraded=tmp_path / "b", data=DataOptions(common_patches=True))
+
+
 def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
     degraded = tmp_path / "degraded"
     degraded.mkdir()

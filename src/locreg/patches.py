@@ -137,17 +137,19 @@ class PatchPool:
 
 @dataclass(frozen=True)
 class UnpairedPatches:
-    """Batches of clean and degraded patches that show different scenes.
+    """Batches of clean and degraded patches, for a criterion of their two distributions.
 
     Attributes:
         clean: pool of clean patches.
-        degraded: pool of degraded patches, or of clean ones that ``noise`` is added to.
+        degraded: pool of degraded patches, or of clean ones that ``noise`` is added to; None takes
+            the clean patches of the batch themselves. The means over many batches are the same, but
+            what the scenes differ by drops out of each.
         noise: the noise to add, or None.
         seed: of the noise and of the positions on the lines between the patches.
     """
 
     clean: PatchPool
-    degraded: PatchPool
+    degraded: PatchPool | None
     noise: NoiseRange | None
     seed: int
 
@@ -157,7 +159,7 @@ class UnpairedPatches:
         """Clean patches, degraded patches and positions on their lines for eq. (7): (count,)."""
         random = np.random.default_rng([_BATCH, self.seed, iteration, 1])
         clean = self.clean.patches(count, iteration)
-        degraded = self.degraded.patches(count, iteration)
+        degraded = clean if self.degraded is None else self.degraded.patches(count, iteration)
         mixing = random.random(count, dtype=np.float32)
         if self.noise is not None:
             degraded = add_noise_in_range(degraded, self.noise, random)
@@ -166,7 +168,7 @@ class UnpairedPatches:
     @property
     def skipped(self) -> dict[ImageSource, str]:
         """Files left out so far, with the reason."""
-        return {**self.clean.skipped, **self.degraded.skipped}
+        return self.clean.skipped | ({} if self.degraded is None else self.degraded.skipped)
 
 
 def split_sources(

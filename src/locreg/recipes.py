@@ -194,6 +194,8 @@ class _Split:
 def _split(recipe: Recipe) -> _Split:
     held_out, seed = recipe.data.held_out, recipe.data.seed
     clean, clean_held_out = split_sources(recipe.clean_paths, held_out=held_out, seed=seed)
+    if recipe.data.common_patches:
+        return _Split(clean, clean, clean_held_out, clean_held_out)
     if recipe.degraded is None:
         half = len(clean) // 2
         return _Split(clean[:half], clean[half:], clean_held_out, clean_held_out)
@@ -247,6 +249,8 @@ def _unpaired(
         )
         for offset, files in ((1, clean), (2, degraded))
     )
+    if recipe.data.common_patches:
+        return UnpairedPatches(clean_pool, None, recipe.noise, recipe.data.seed)
     return UnpairedPatches(clean_pool, degraded_pool, recipe.noise, recipe.data.seed)
 
 
@@ -299,7 +303,9 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
     clean, degraded = _names(recipe.clean_paths), _names(recipe.degraded_paths)
     return {
         "clean": f"{clean}, {len(files.clean)} images",
-        "degraded": f"{degraded}, {len(files.degraded)} other images",
+        "degraded": "the same patches"
+        if recipe.data.common_patches
+        else f"{degraded}, {len(files.degraded)} other images",
         "noise": str(recipe.noise) if recipe.noise else None,
         "validation_sigma": recipe.validation_sigma,
     }

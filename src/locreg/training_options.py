@@ -159,12 +159,17 @@ class DataOptions(SplitOptions):
     a real degradation may have a direction.
 
     Attributes:
+        common_patches: with synthetic noise: the noisy patches of a step are its clean ones with
+            noise, not those of other images. The criterion is that of the same two distributions,
+            and its estimate varies less, without which noise below 0.2 is hard to learn. The
+            penalty is then taken at patches with less noise, not at blends of two scenes.
         validation_sigma: noise level of the validation images. By default the middle of the noise
             range; with a folder of degraded images the criterion itself is validated instead.
         calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
         calibration_size: side of their centre crops, in pixels.
     """
 
+    common_patches: bool = False
     validation_sigma: float | None = None
     calibration_images: int = 16
     calibration_size: int = 128
@@ -187,7 +192,8 @@ class Recipe:
         clean: clean images: folders, searched with all their subfolders, or tar files.
         degraded: degraded images, the same way; they need not show the same scenes.
         noise: white Gaussian noise to add, where there are no degraded images. The clean images are
-            then cut into two halves of different images, and one of them gets the noise.
+            then cut into two halves of different images, and one of them gets the noise (but for
+            ``common_patches``).
     """
 
     clean: Path | tuple[Path, ...]
@@ -200,6 +206,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.degraded is None) == (self.noise is None):
             raise UsageError("Give either degraded images or a noise level.")
+        if self.data.common_patches and self.noise is None:
+            raise UsageError("common_patches is for synthetic noise: give a noise level.")
         _check_apart(self.clean_paths)
         if self.degraded is not None:
             _check_apart(self.clean_paths + self.degraded_paths)
