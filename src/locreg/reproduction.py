@@ -164,13 +164,17 @@ class Reproduction:
         return list_images(self.data / TRAINING)
 
     def _recipe(self, noise: NoiseRange) -> Recipe:
-        """That of the packaged critics, but for the number of iterations."""
+        """That of the packaged critics, but for the number of iterations and common patches.
+
+        Little noise of one level is hard to tell from other scenes.
+        """
         scale = self.scale
         return Recipe(
             clean=self.data / TRAINING,
             noise=noise,
             critic=CriticOptions(widths=scale.widths),
             data=DataOptions(
+                common_patches=noise.low == noise.high,
                 validation_sigma=0.1,
                 validation_size=96 if scale.crop is None else 32,
                 calibration_images=scale.calibration_images,
