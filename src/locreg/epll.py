@@ -20,9 +20,9 @@ from locreg.weights import read_tensors, write_tensors
 
 _LEAST_VARIANCE = 1e-6  # added to every covariance: a quarter of an 8-bit step, squared
 _CHUNK = 20_000  # patches that are worked on at once
-_CACHED = 4096  # the same, where what is made of them should fit the processor's cache
-# Directions whose variance is below this share of the noise's are taken for flat.
-_FLAT = 0.01
+_CACHED = 1024  # the same, where what is made of them should fit the processor's cache
+# Directions whose variance is below this share of the noise's are taken to hold noise alone.
+_FLAT = 0.05
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def epll(y: Tensor, sigma: float, mixture: Mixture) -> Tensor:
     for beta in (1.0, 4.0, 8.0, 16.0, 32.0):
         noise = sigma**2 / beta
         components = _components(mixture.shares, values, vectors, noise)
-        patches = F.unfold(x, side).transpose(1, 2)
+        patches = F.unfold(x, side).transpose(1, 2).contiguous()
         estimates = torch.stack([_estimate(z, components) for z in patches]).transpose(1, 2)
         size = x.shape[-2:]
         total = F.fold(estimates, size, side)
@@ -155,9 +155,10 @@ class _Component:
     """A component of covariance C at a noise level s, with (l, u) the eigenpairs of C.
 
     Attributes:
-        log_factor: log of share / sqrt(det (C + s I)).
+        log_factor: log of share / sqrt(det (C + s I)), and half the mean of what the directions
+            that are left out would add, for noise.
         directions: sqrt(l / (l + s) / s) u, (E, D), of which z (C + s I)^-1 z is
-            |z|^2 / s - |directions z|^2. Those of l much below s do not count.
+            |z|^2 / s - |directions z|^2. Those of l much below s are left out.
         wiener: C (C + s I)^-1, (D, D), the estimate of a patch.
     """
 
@@ -168,14 +169,16 @@ class _Component:
 
 def _components(shares: Tensor, values: Tensor, vectors: Tensor, noise: float) -> list[_Component]:
     gains = values / (values + noise)
+    flat = values <= _FLAT * noise
     log_factors = shares.double().log() - 0.5 * (values + noise).log().sum(1)
+    log_factors += 0.5 * torch.where(flat, gains, 0).sum(1)
     return [
         _Component(
             float(log_factor),
-            ((u * (gain / noise).sqrt()).T[value > _FLAT * noise]).float(),
+            ((u * (gain / noise).sqrt()).T[~left_out]).float(),
             ((u * gain) @ u.T).float(),
         )
-        for log_factor, u, gain, value in zip(log_factors, vectors, gains, values, strict=True)
+        for log_factor, u, gain, left_out in zip(log_factors, vectors, gains, flat, strict=True)
     ]
 
 
