@@ -164,17 +164,18 @@ class Reproduction:
         return list_images(self.data / TRAINING)
 
     def _recipe(self, noise: NoiseRange) -> Recipe:
-        """That of the packaged critics, but for the number of iterations and common patches.
+        """That of the packaged critics for a range of levels, but for the number of iterations.
 
-        Little noise of one level is hard to tell from other scenes.
+        For one level the paper's penalty, and common patches: little noise is hard to tell from
+        other scenes.
         """
-        scale = self.scale
+        scale, one_level = self.scale, noise.low == noise.high
         return Recipe(
             clean=self.data / TRAINING,
             noise=noise,
             critic=CriticOptions(widths=scale.widths),
             data=DataOptions(
-                common_patches=noise.low == noise.high,
+                common_patches=one_level,
                 validation_sigma=0.1,
                 validation_size=96 if scale.crop is None else 32,
                 calibration_images=scale.calibration_images,
@@ -185,7 +186,7 @@ class Reproduction:
                 validate_every=max(scale.iterations // 3, 1),
                 checkpoint_every=max(min(scale.iterations // 4, 1000), 1),
                 weight_average=0.999 if scale.iterations > 5_000 else 0.9,
-                penalty=0.1,
+                penalty=5.0 if one_level else 0.1,
             ),
         )
 
