@@ -33,6 +33,11 @@ class NoiseRange:
         if self.low > self.high:
             raise UsageError(f"Noise levels must satisfy low <= high, got {self.low}:{self.high}.")
 
+    @property
+    def one_level(self) -> bool:
+        """Whether the range is a single level."""
+        return self.low == self.high
+
     @classmethod
     def parse(cls, text: str) -> NoiseRange:
         """From ``S`` (one level) or ``LO:HI``."""

@@ -34,7 +34,7 @@ def compare_table1(rows: Sequence[Row], methods: Sequence[str]) -> str:
     printed = np.array(paper.TABLE1)
     head = [f"image at {sigma:g}" for sigma in paper.TABLE1_SIGMAS]
     names = [
-        f"{noise.low:g}" if noise.low == noise.high else f"[{noise.low:g}, {noise.high:g}]"
+        f"{noise.low:g}" if noise.one_level else f"[{noise.low:g}, {noise.high:g}]"
         for noise in paper.TRAINING_NOISE
     ]
     lines = _table("trained at", head, names, ours, printed, digits=2)

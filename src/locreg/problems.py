@@ -20,7 +20,7 @@ from locreg.tasks import deblur, fill, inpaint, upscale
 from locreg.validation import add_noise
 
 _CPU = torch.device("cpu")
-_ANTIALIASING = 0.5  # standard deviation, in pixels of the small image
+_BENCHMARK_ANTIALIASING = 0.5  # standard deviation, in pixels of the small image
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ def upscaling(photograph: Photograph, sigma: float, factor: int) -> Problem:
     height, width = (n // factor * factor for n in photograph.clean.shape[-2:])
     photograph = Photograph(photograph.clean[..., :height, :width], photograph.name)
     clean = photograph.clean
-    operator = downsampling(factor, _ANTIALIASING, _shape(clean), _CPU)
+    operator = downsampling(factor, _BENCHMARK_ANTIALIASING, _shape(clean), _CPU)
     y = observe(photograph, operator, sigma)
     start = F.interpolate(y, size=clean.shape[-2:], mode="bicubic", align_corners=False)
 
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
         sigma_told = _told(regularizer, sigma)
         return upscale(
-            y, regularizer, factor, antialiasing=_ANTIALIASING, sigma=sigma_told, lam=lam
+            y, regularizer, factor, antialiasing=_BENCHMARK_ANTIALIASING, sigma=sigma_told, lam=lam
         )
 
     return Problem(clean, operator, y, sigma, start, invert)

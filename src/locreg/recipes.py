@@ -239,19 +239,17 @@ def _check_output(output: Path, resume: bool) -> None:
 def _unpaired(
     recipe: Recipe, network: PatchCritic, clean: list[ImageSource], degraded: list[ImageSource]
 ) -> UnpairedPatches:
-    clean_pool, degraded_pool = (
-        PatchPool(
+    def pool(files: list[ImageSource], offset: int) -> PatchPool:
+        return PatchPool(
             files,
             size=recipe.training.patch_size or network.receptive_field,
             channels=recipe.critic.channels,
             seed=2 * recipe.data.seed + offset,
             augment=recipe.data.augment and recipe.degraded is None,
         )
-        for offset, files in ((1, clean), (2, degraded))
-    )
-    if recipe.data.common_patches:
-        return UnpairedPatches(clean_pool, None, recipe.noise, recipe.data.seed)
-    return UnpairedPatches(clean_pool, degraded_pool, recipe.noise, recipe.data.seed)
+
+    others = None if recipe.data.common_patches else pool(degraded, 2)
+    return UnpairedPatches(pool(clean, 1), others, recipe.noise, recipe.data.seed)
 
 
 def _validation(

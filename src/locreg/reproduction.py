@@ -141,7 +141,7 @@ class Reproduction:
 
     def critic(self, noise: NoiseRange) -> str:
         """Weights for this noise of the training, trained if they are missing: a name or a path."""
-        if self.scale.packaged and noise.low < noise.high and self._listing() == _LISTING:
+        if self.scale.packaged and not noise.one_level and self._listing() == _LISTING:
             return "alr-rgb"  # the same images are held out of it
         path = self.out / "weights" / f"alr-{str(noise).replace(':', '-')}.safetensors"
         unfinished = checkpoint_path(path).exists()
@@ -169,13 +169,13 @@ class Reproduction:
         For one level the paper's penalty, and common patches: little noise is hard to tell from
         other scenes.
         """
-        scale, one_level = self.scale, noise.low == noise.high
+        scale = self.scale
         return Recipe(
             clean=self.data / TRAINING,
             noise=noise,
             critic=CriticOptions(widths=scale.widths),
             data=DataOptions(
-                common_patches=one_level,
+                common_patches=noise.one_level,
                 validation_sigma=0.1,
                 validation_size=96 if scale.crop is None else 32,
                 calibration_images=scale.calibration_images,
@@ -186,7 +186,7 @@ class Reproduction:
                 validate_every=max(scale.iterations // 3, 1),
                 checkpoint_every=max(min(scale.iterations // 4, 1000), 1),
                 weight_average=0.999 if scale.iterations > 5_000 else 0.9,
-                penalty=5.0 if one_level else 0.1,
+                penalty=5.0 if noise.one_level else 0.1,
             ),
         )
 
