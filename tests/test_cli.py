@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,20 @@ def test_a_full_disk_fails_in_one_sentence(locreg, noisy, weight_file, monkeypat
     )  # fmt: skip
     assert status == 1
     assert "No space left on device" in err
+    assert set(noisy.parent.iterdir()) == present
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_ended_leaves_nothing_half_written(
+    locreg, noisy, weight_file, monkeypatch, number
+):
+    monkeypatch.setattr("os.fsync", lambda _: os.kill(os.getpid(), number))
+    present = set(noisy.parent.iterdir())
+    status, _, err = locreg(
+        "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,
+        "--sigma", "0.1", *FAST,
+    )  # fmt: skip
+    assert (status, err.splitlines()[-1]) == (130, "locreg: interrupted.")
     assert set(noisy.parent.iterdir()) == present
 
 

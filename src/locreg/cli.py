@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,6 +160,8 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Entry point of the ``locreg`` command. Exit status: 0 done, 1 something failed, 2 usage."""
     _keep_freed_memory()
+    # Batch systems end a job so: what Ctrl+C leaves in order, they should too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
