@@ -20,7 +20,7 @@ from locreg.weights import Calibration, Weights, save_weights
 settings.register_profile("locreg", deadline=None, derandomize=True)
 settings.load_profile("locreg")
 
-SMOOTH_ACTIVATIONS = ("silu", "softplus", "elu", "tanh")
+SMOOTH_ACTIVATIONS = ("silu", "softplus", "elu", "tanh", "mcp")
 
 
 def small_critic(

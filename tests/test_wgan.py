@@ -22,6 +22,16 @@ def test_closed_form_for_a_linear_critic(offset, slope, penalty):
     assert terms.loss.item() == pytest.approx(expected - slope * offset, abs=1e-9)
 
 
+@given(slope=st.floats(-3, 3), windows=st.integers(1, 9))
+def test_closed_form_of_a_one_sided_penalty_and_several_windows(slope, windows):
+    """n scores slope * z_k: R / sqrt(n) has a gradient of length |slope|."""
+    clean = random_image(8, windows)
+    terms = critic_loss(lambda z: slope * z, clean, clean + 0.5, torch.rand(8), 3.0, one_sided=True)
+    assert terms.wasserstein.item() == pytest.approx(slope * 0.5 * windows**0.5, abs=1e-9)
+    expected = 3.0 * max(abs(slope) - 1, 0) ** 2
+    assert terms.gradient_penalty.item() == pytest.approx(expected, abs=1e-9)
+
+
 def test_wasserstein_distance_of_two_shifted_gaussians():
     """W1 between N(0, I) and N(m, I) is |m|; a small network must find it."""
     torch.manual_seed(0)
@@ -46,17 +56,23 @@ def test_wasserstein_distance_of_two_shifted_gaussians():
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("beyond", [0, 6])
-def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond):
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond, one_sided):
     """For patches with one window and with several."""
     critic = small_critic(activation, in_channels=2, stride=stride).requires_grad_()
     size = critic.receptive_field + beyond
     clean, degraded = random_image(6, 2, size, size), random_image(6, 2, size, size, seed=1)
     mixing = random_image(6, seed=2)
-    plain = critic_loss(critic, clean, degraded, mixing, 5.0)
+    middle = interpolate(clean, degraded, mixing).requires_grad_()
+    scores = critic(middle)
+    norms = torch.autograd.grad(scores.sum(), middle)[0].flatten(1).norm(dim=1)
+    with torch.no_grad():  # so that gradients of either length, below 1 and above, occur
+        critic.weights[-1].mul_((scores.numel() / 6) ** 0.5 / norms.median())
+    plain = critic_loss(critic, clean, degraded, mixing, 5.0, one_sided=one_sided)
     plain.loss.backward()
     expected = [p.grad.clone() for p in critic.parameters()]
     critic.zero_grad()
-    terms = accumulate_critic_gradient(critic, clean, degraded, mixing, 5.0)
+    terms = accumulate_critic_gradient(critic, clean, degraded, mixing, 5.0, one_sided=one_sided)
     torch.testing.assert_close(terms.loss, plain.loss.detach(), rtol=1e-12, atol=1e-12)
     for parameter, gradient in zip(critic.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)

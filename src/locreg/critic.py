@@ -13,6 +13,20 @@ from torch import Tensor, nn
 
 from locreg.errors import LocregError
 
+MCP_ROUNDING = math.exp(-4)
+
+
+def mcp(t: Tensor) -> Tensor:
+    """The minimax concave penalty (Zhang 2010), rounded off at 0: about |t| - t^2/2, 1/2 from 1 on.
+
+    Its slope rises to 1 within +-MCP_ROUNDING, and falls to 0 at +-1 (Goujon, Neumayer, Unser 2024,
+    *Learning weakly convex regularizers for convergent image-reconstruction algorithms*).
+    """
+    size = t.abs()
+    steep, flat = size.clamp(max=MCP_ROUNDING), size.clamp(max=1)
+    return steep * (size - steep / 2) / MCP_ROUNDING - flat * (size - flat / 2)
+
+
 ACTIVATIONS = {
     "identity": lambda z: z,
     "relu": F.relu,
@@ -20,6 +34,7 @@ ACTIVATIONS = {
     "softplus": F.softplus,
     "elu": F.elu,
     "tanh": torch.tanh,
+    "mcp": mcp,
 }
 
 
@@ -31,8 +46,10 @@ class Layer:
         channels: number of output channels.
         kernel: side of the square kernel, in pixels.
         stride: step between two outputs, in input pixels.
-        activation: one of ``identity, relu, silu, softplus, elu, tanh``.
+        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``.
         bias: whether a constant is added per output channel.
+        zero_mean: whether training keeps the mean of every filter at 0, for each input channel.
+        nonnegative: whether training keeps the weights at or above 0.
     """
 
     channels: int
@@ -40,6 +57,8 @@ class Layer:
     stride: int = 1
     activation: str = "relu"
     bias: bool = True
+    zero_mean: bool = False
+    nonnegative: bool = False
 
     def __post_init__(self) -> None:
         if min(self.channels, self.kernel, self.stride) < 1:
@@ -130,6 +149,15 @@ class PatchCritic(nn.Module):
     def bias(self, index: int) -> Tensor | None:
         """The bias of layer ``index``, or None where it has none."""
         return self.biases[str(index)] if self.layers[index].bias else None
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the weights to the nearest ones that keep what the layers ask for."""
+        for layer, weight in zip(self.layers, self.weights, strict=True):
+            if layer.zero_mean:
+                weight.sub_(weight.mean((2, 3), keepdim=True))
+            if layer.nonnegative:
+                weight.clamp_(min=0)
 
     @torch.no_grad()
     def at(self, sigma: float) -> PatchCritic:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from locreg.critic import ACTIVATIONS, PatchCritic
+from locreg.critic import ACTIVATIONS, MCP_ROUNDING, PatchCritic
 
 _convolution_backward = torch.ops.aten.convolution_backward
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -187,4 +187,6 @@ def _slope(activation: str, z: Tensor) -> Tensor:
         return torch.where(z > 0, torch.ones_like(z), torch.exp(z))
     if activation == "tanh":
         return 1 - torch.tanh(z).square()
+    if activation == "mcp":
+        return (z / MCP_ROUNDING).clamp(-1, 1) - z.clamp(-1, 1)
     raise AssertionError(f"no derivative of {activation}")

@@ -21,6 +21,7 @@ from locreg.noise_model import NoiseModel, learn_noise
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
+from locreg.ridge import ridge_critic
 from locreg.score_matching import DenoisingCriterion
 from locreg.training import TrainedCritic, Validate, train_critic
 from locreg.training_options import (
@@ -84,6 +85,7 @@ def train_from_folders(
             _unpaired(recipe, network, files.clean, files.degraded),
             recipe.training.batch,
             recipe.training.penalty,
+            recipe.training.one_sided,
         ),
         network,
         recipe.training,
@@ -96,7 +98,11 @@ def train_from_folders(
     )
     weights = Weights(
         critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={"name": "wasserstein", "penalty": recipe.training.penalty, "two_sided": True},
+        criterion={
+            "name": "wasserstein",
+            "penalty": recipe.training.penalty,
+            "two_sided": not recipe.training.one_sided,
+        },
         training={
             **_record(recipe.training, trained, command),
             **_sources(recipe, files),
@@ -320,11 +326,15 @@ def _network(
     *,
     noise_conditioned: bool = False,
 ) -> PatchCritic:
+    generator = torch.Generator().manual_seed(seed)
+    if options.filters is not None:
+        critic = ridge_critic(options.filters, in_channels=options.channels, generator=generator)
+        return critic.to(device)
     return PatchCritic(
         standard_layers(options.widths, options.activation),
         in_channels=options.channels,
         noise_conditioned=noise_conditioned,
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
     ).to(device)
 
 

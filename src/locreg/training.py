@@ -146,6 +146,7 @@ def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> T
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(options, state.iteration)
     state.optimizer.step()
+    state.critic.project()
     with torch.no_grad():
         # At first the plain mean, or the initial weights would stay in it for long.
         share = max(1 - options.weight_average, 1 / (state.iteration + 1))

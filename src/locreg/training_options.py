@@ -54,8 +54,10 @@ class TrainingOptions(LoopOptions):
 
     Attributes:
         patch_size: side of the training patches in pixels; by default the receptive field. On
-            larger patches the criterion is that of R, the sum of r over all their windows.
+            larger patches the criterion is that of R / sqrt(n), R being the sum of r over all their
+            n windows.
         penalty: mu, weight of the gradient penalty.
+        one_sided: penalise gradients longer than 1 alone, not shorter ones.
     """
 
     iterations: int = 100_000
@@ -68,6 +70,7 @@ class TrainingOptions(LoopOptions):
     log_every: int = 100
     patch_size: int | None = None
     penalty: float = 5.0
+    one_sided: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,12 +109,14 @@ class CriticOptions:
 
     Attributes:
         channels: 3 for colour images, 1 for grey ones.
+        filters: of a ridge critic (`locreg.ridge`), which takes the place of the standard one.
         widths: number of channels of each hidden layer. Narrow last ones save a sixth of the time
             and cost nothing that was measurable.
         activation: relu, silu, softplus, elu or tanh.
     """
 
     channels: int = 3
+    filters: int | None = None
     widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
     activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
 
@@ -120,6 +125,10 @@ class CriticOptions:
             raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
+        if self.filters is not None:
+            check_at_least(1, "filters", self.filters)
+            if (self.widths, self.activation) != (CriticOptions.widths, CriticOptions.activation):
+                raise UsageError("A ridge critic has filters, and neither widths nor activation.")
 
 
 # Wider than the Wasserstein critic: its one gradient replaces 50. Smooth, since what is trained is
@@ -254,6 +263,8 @@ class DenoiserRecipe:
     def __post_init__(self) -> None:
         if self.degraded is not None and self.noise is not None:
             raise UsageError("Give noisy images or the levels of white noise, not both.")
+        if self.critic.filters is not None:
+            raise UsageError("filters make a ridge critic, which does not depend on a noise level.")
         _check_apart(self.clean_paths + self.degraded_paths)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,24 +48,34 @@ def critic_loss(
     degraded: Tensor,
     mixing: Tensor,
     penalty: float,
+    *,
+    one_sided: bool = False,
 ) -> CriticLoss:
     """Criterion (7): E_n[r] - E_c[r] - mu * E_i[(|grad r| - 1)^2], differentiable by autograd.
 
     Args:
         critic: any function from a batch (B, ...) to B scores. Where it gives several scores per
-            item, as a `PatchCritic` does for patches larger than its receptive field, their sum R
-            takes the place of r.
+            item, as a `PatchCritic` does for patches larger than its receptive field, R / sqrt(n)
+            takes the place of r, with R the sum of n scores: white noise in n pixels is sqrt(n)
+            times as long as in one.
         clean, degraded: batches of patches of one shape (B, ...).
         mixing: (B,) numbers in [0, 1], the positions on the lines.
-        penalty: mu, the weight of the two-sided gradient penalty (Gulrajani et al. 2017).
+        penalty: mu, the weight of the gradient penalty (Gulrajani et al. 2017).
+        one_sided: whether gradients shorter than 1 go free, as the Lipschitz bound has it.
     """
     middle = interpolate(clean, degraded, mixing).detach().requires_grad_()
-    gradient = torch.autograd.grad(critic(middle).sum(), middle, create_graph=True)[0]
-    norms = gradient.flatten(1).norm(dim=1)
+    scores = critic(middle)
+    root = math.sqrt(scores.numel() / len(middle))
+    gradient = torch.autograd.grad(scores.sum(), middle, create_graph=True)[0]
+    norms = gradient.flatten(1).norm(dim=1) / root
     return CriticLoss(
-        wasserstein=(critic(degraded).sum() - critic(clean).sum()) / len(clean),
-        gradient_penalty=penalty * (norms - 1).square().mean(),
+        wasserstein=(critic(degraded).sum() - critic(clean).sum()) / (root * len(clean)),
+        gradient_penalty=penalty * _excess(norms, one_sided).square().mean(),
     )
+
+
+def _excess(norms: Tensor, one_sided: bool) -> Tensor:
+    return (norms - 1).clamp_min(0) if one_sided else norms - 1
 
 
 @dataclass(frozen=True)
@@ -76,11 +87,13 @@ class WassersteinCriterion:
             larger.
         batch: m, number of clean and of degraded patches in a step.
         penalty: mu, weight of the gradient penalty.
+        one_sided: see `critic_loss`.
     """
 
     patches: UnpairedPatches
     batch: int
     penalty: float
+    one_sided: bool = False
     terms = ("wasserstein", "gradient_penalty")
 
     @property
@@ -93,13 +106,21 @@ class WassersteinCriterion:
         device = next(critic.parameters()).device
         batch = self.patches.batch(self.batch, iteration)
         clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
-        found = accumulate_critic_gradient(critic, clean, degraded, mixing, self.penalty)
+        found = accumulate_critic_gradient(
+            critic, clean, degraded, mixing, self.penalty, one_sided=self.one_sided
+        )
         return torch.stack([found.wasserstein, found.gradient_penalty])
 
 
 @torch.no_grad()
 def accumulate_critic_gradient(
-    critic: PatchCritic, clean: Tensor, degraded: Tensor, mixing: Tensor, penalty: float
+    critic: PatchCritic,
+    clean: Tensor,
+    degraded: Tensor,
+    mixing: Tensor,
+    penalty: float,
+    *,
+    one_sided: bool = False,
 ) -> CriticLoss:
     """Set the ``.grad`` of a critic's parameters to that of `critic_loss`, and return the terms.
 
@@ -110,7 +131,7 @@ def accumulate_critic_gradient(
     """
     if not critic.piecewise_linear:
         with torch.enable_grad():
-            terms = critic_loss(critic, clean, degraded, mixing, penalty)
+            terms = critic_loss(critic, clean, degraded, mixing, penalty, one_sided=one_sided)
             critic.zero_grad()
             torch.autograd.backward(terms.loss)
         return terms
@@ -124,8 +145,9 @@ def accumulate_critic_gradient(
 
     # d loss / d score: the two means of the Wasserstein term; 1 for the rows that give grad r.
     signal = torch.ones_like(inputs[-1])
-    signal[:batch] = 1 / batch
-    signal[batch : 2 * batch] = -1 / batch
+    root = math.sqrt(signal[0].numel())
+    signal[:batch] = 1 / (root * batch)
+    signal[batch : 2 * batch] = -1 / (root * batch)
     signals = []
     for index in reversed(range(len(critic.layers))):
         if critic.layers[index].activation == "relu":
@@ -135,8 +157,9 @@ def accumulate_critic_gradient(
     signals.reverse()
 
     gradient = signal[middle]
-    norms = gradient.flatten(1).norm(dim=1)
-    slopes = 2 * penalty / batch * (norms - 1) / norms.clamp_min(1e-12)
+    lengths = gradient.flatten(1).norm(dim=1)
+    excess = _excess(lengths / root, one_sided)
+    slopes = 2 * penalty / batch * excess / (root * lengths.clamp_min(1e-12))
     tangent = slopes.view(-1, 1, 1, 1) * gradient  # v: the penalty's derivative by grad r
     scores = inputs[-1]
     for index, layer in enumerate(critic.layers):
@@ -151,8 +174,8 @@ def accumulate_critic_gradient(
         if layer.activation == "relu":
             tangent = torch.where(inputs[index + 1][middle] > 0, tangent, 0)
     return CriticLoss(
-        wasserstein=(scores[batch : 2 * batch].sum() - scores[:batch].sum()) / batch,
-        gradient_penalty=penalty * (norms - 1).square().mean(),
+        wasserstein=(scores[batch : 2 * batch].sum() - scores[:batch].sum()) / (root * batch),
+        gradient_penalty=penalty * excess.square().mean(),
     )
 
 

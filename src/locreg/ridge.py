@@ -1,0 +1,65 @@
+"""Ridge critics: many linear filters, and one potential for all of their responses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from locreg.critic import Layer, PatchCritic
+
+_NOISE = 0.1  # a level of noise to begin with
+_GAIN = 2.5  # to which noise of 0.1 answers with a quarter of what the potential tells apart
+
+
+@torch.no_grad()
+def ridge_critic(filters: int, *, in_channels: int, generator: torch.Generator) -> PatchCritic:
+    """r(z) = sum_c v_c psi(<w_c, z>) of patches z of 13x13 pixels, not yet trained.
+
+    psi is the rounded minimax concave penalty, v_c >= 0, and every filter w_c, three convolutions
+    of 5x5 pixels in a row, gives 0 for a constant patch: the field of experts of Roth and Black
+    (2005) as Goujon, Neumayer and Unser (2024) train it. Such an energy has no other means than
+    sparse responses, and learns in minutes.
+
+    Args:
+        filters: how many w_c.
+        in_channels: 1 for grey images, 3 for colour.
+        generator: source of the initial weights. All filters are as long, and on noise the gradient
+            of R is about as long as the criterion will ask for.
+    """
+    layers = (
+        Layer(
+            channels=4 * in_channels, kernel=5, activation="identity", bias=False, zero_mean=True
+        ),
+        Layer(channels=8 * in_channels, kernel=5, activation="identity", bias=False),
+        Layer(channels=filters, kernel=5, activation="mcp", bias=False),
+        Layer(channels=1, kernel=1, activation="identity", bias=False, nonnegative=True),
+    )
+    critic = PatchCritic(layers, in_channels=in_channels, generator=generator)
+    critic.project()
+    lengths = _filters(critic).flatten(1).norm(dim=1)
+    critic.weights[2].mul_((_GAIN / lengths).view(-1, 1, 1, 1))
+    critic.weights[3].fill_(1.0)
+    critic.weights[3].div_(_slope(critic, generator))
+    return critic
+
+
+def _filters(critic: PatchCritic) -> Tensor:
+    """The w_c, mirrored: (filters, C, 13, 13)."""
+    field, channels = critic.receptive_field, critic.in_channels
+    impulses = F.pad(torch.eye(channels)[..., None, None], [field - 1] * 4)
+    for weight in critic.weights[:-1]:
+        impulses = F.conv2d(impulses, weight)
+    return impulses.transpose(0, 1)
+
+
+def _slope(critic: PatchCritic, generator: torch.Generator) -> float:
+    """|grad R| on noise, for as many windows as would add 1 each to its square."""
+    side = 4 * critic.receptive_field
+    noise = _NOISE * torch.randn(1, critic.in_channels, side, side, generator=generator)
+    with torch.enable_grad():
+        scores = critic(noise.requires_grad_())
+        gradient = torch.autograd.grad(scores.sum(), noise)[0]
+    return float(gradient.norm()) / math.sqrt(scores.numel())

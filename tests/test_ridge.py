@@ -1,0 +1,81 @@
+"""Ridge critics: what they are blind to, what they begin as, and what training keeps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import random_image
+from locreg.critic import MCP_ROUNDING, PatchCritic, mcp
+from locreg.engine import value_and_gradient
+from locreg.options import NoiseRange
+from locreg.recipes import train_from_folders
+from locreg.ridge import ridge_critic
+from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
+from locreg.weights import load_weights
+
+
+def critic(channels=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return ridge_critic(6, in_channels=channels, generator=generator).requires_grad_(False)
+
+
+@given(t=st.floats(-4, 4))
+def test_the_potential_in_closed_form(t):
+    """|t| - t^2 / 2 but for the rounding, from 1 on a constant."""
+    found = mcp(torch.tensor(t, dtype=torch.float64)).item()
+    size = min(abs(t), 1.0)
+    if abs(t) >= MCP_ROUNDING:
+        assert found == pytest.approx(size - size**2 / 2 - MCP_ROUNDING / 2, abs=1e-12)
+    else:
+        assert found == pytest.approx(t**2 / (2 * MCP_ROUNDING) - t**2 / 2, abs=1e-12)
+
+
+@given(shift=st.floats(-1, 1), seed=st.integers(0, 5))
+def test_neither_brightness_nor_its_reversal_is_seen(shift, seed):
+    ridge = critic(seed=seed).double()
+    x = random_image(1, 1, 20, 17, seed=seed)
+    value, _ = value_and_gradient(ridge, x, 64)
+    torch.testing.assert_close(value_and_gradient(ridge, x + shift, 64)[0], value)
+    torch.testing.assert_close(value_and_gradient(ridge, -x, 64)[0], value)
+
+
+def test_a_constant_image_is_a_minimum():
+    x = torch.full((1, 3, 16, 16), 0.3)
+    value, gradient = value_and_gradient(critic(3), x, 64)
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert gradient.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_begins_with_the_gradient_that_the_criterion_asks_for(channels):
+    noise = 0.1 * torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(1))
+    ridge = critic(channels)
+    _, gradient = value_and_gradient(ridge, noise, 64)
+    assert ridge.receptive_field == 13
+    norms = gradient.flatten(1).norm(dim=1) / 64
+    assert ((norms > 0.7) & (norms < 1.4)).all()
+
+
+def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
+    recipe = Recipe(
+        clean=folder,
+        noise=NoiseRange(low=0.1, high=0.1),
+        critic=CriticOptions(filters=6),
+        data=DataOptions(held_out=1, validation_size=16, calibration_images=0),
+        training=TrainingOptions(
+            iterations=30, batch=2, patch_size=20, penalty=10.0, one_sided=True, learning_rate=0.05
+        ),
+    )
+    begin = ridge_critic(6, in_channels=3, generator=torch.Generator().manual_seed(0))
+    train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    weights = load_weights(tmp_path / "w.safetensors")
+    trained = weights.critic
+    assert isinstance(trained, PatchCritic)
+    assert trained.layers == begin.layers
+    assert weights.criterion["two_sided"] is False
+    first, last = trained.weights[0].detach(), trained.weights[-1].detach()
+    assert not torch.allclose(first, begin.weights[0].detach(), atol=0.01)
+    np.testing.assert_allclose(first.mean((2, 3)), 0, atol=1e-6)
+    assert (last >= 0).all()
