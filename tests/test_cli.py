@@ -354,6 +354,14 @@ def test_wrong_training_fails_in_one_sentence(locreg, tmp_path, arguments, statu
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
 
 
+def test_a_denoising_energy_has_no_filters(locreg, tmp_path):
+    status, _, err = locreg(
+        "train-denoiser", "--clean", tmp_path, "-o", tmp_path / "w.safetensors", "--filters", "8"
+    )
+    assert status == 2
+    assert "does not depend on a noise level" in err
+
+
 def test_help_shows_in_a_fresh_process_without_torch():
     code = (
         "import sys; sys.argv = ['locreg', '--help']\n"

@@ -127,8 +127,6 @@ class CriticOptions:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
         if self.filters is not None:
             check_at_least(1, "filters", self.filters)
-            if (self.widths, self.activation) != (CriticOptions.widths, CriticOptions.activation):
-                raise UsageError("A ridge critic has filters, and neither widths nor activation.")
 
 
 # Wider than the Wasserstein critic: its one gradient replaces 50. Smooth, since what is trained is
@@ -217,6 +215,12 @@ class Recipe:
             raise UsageError("Give either degraded images or a noise level.")
         if self.data.common_patches and self.noise is None:
             raise UsageError("common_patches is for synthetic noise: give a noise level.")
+        critic, standard = self.critic, CriticOptions()
+        if critic.filters is not None and (critic.widths, critic.activation) != (
+            standard.widths,
+            standard.activation,
+        ):
+            raise UsageError("A ridge critic has filters, and neither widths nor activation.")
         _check_apart(self.clean_paths)
         if self.degraded is not None:
             _check_apart(self.clean_paths + self.degraded_paths)
