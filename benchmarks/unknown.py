@@ -32,7 +32,8 @@ import locreg
 from locreg.baselines import bm3d_by_its_authors
 from locreg.images import ImageFile, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
-from locreg.recipes import checkpoint_path, train_denoiser_from_folder
+from locreg.recipes import train_denoiser_from_folder
+from locreg.training_files import checkpoint_path
 from locreg.training_options import recipe_for_damage, recipe_for_noise
 from locreg.validation import best_lam, psnr
 

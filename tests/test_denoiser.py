@@ -12,9 +12,10 @@ from locreg.critic import Layer, PatchCritic
 from locreg.engine import pad
 from locreg.errors import LocregError
 from locreg.options import NoiseRange
-from locreg.recipes import checkpoint_path, log_path, train_denoiser_from_folder
+from locreg.recipes import train_denoiser_from_folder
 from locreg.regularizer import LocalRegularizer
 from locreg.score_matching import denoising_loss, draw_levels
+from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
 from locreg.validation import DenoiserValidation, load_crops
 from locreg.weights import Weights, load_weights, save_weights

@@ -17,9 +17,10 @@ from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches
-from locreg.recipes import checkpoint_path, log_path, shell_command, train_from_folders
+from locreg.recipes import train_from_folders
 from locreg.regularizer import LocalRegularizer
 from locreg.training import learning_rate, train_critic
+from locreg.training_files import checkpoint_path, log_path, shell_command
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
 from locreg.validation import add_noise, best_lam, load_crops
 from locreg.weights import load_weights, read_tensors

@@ -8,7 +8,7 @@ import torch
 
 from conftest import random_image
 from locreg.images import read_pixels, write_image
-from locreg.recipes import checkpoint_path
+from locreg.training_files import checkpoint_path
 from test_noise_model import KERNELS, model_of, scenes
 
 

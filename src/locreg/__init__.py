@@ -24,11 +24,14 @@ if TYPE_CHECKING:
         ProximalGradientOptions,
     )
     from locreg.recipes import train_denoiser_from_folder, train_from_folders
+    from locreg.refinement import refine_from_folder
+    from locreg.refinement_options import RefinementOptions, RefinementRecipe
     from locreg.regularizer import LocalRegularizer, load
     from locreg.restoration import Restoration, restore
     from locreg.solvers import Solution, Status, adam, gradient_descent
     from locreg.tasks import deblur, inpaint, upscale
     from locreg.training_options import (
+        CalibratedOptions,
         CriticOptions,
         DataOptions,
         DenoiserRecipe,
@@ -56,11 +59,14 @@ _HOMES = {
         "ProximalGradientOptions",
     ),
     "recipes": ("train_denoiser_from_folder", "train_from_folders"),
+    "refinement": ("refine_from_folder",),
+    "refinement_options": ("RefinementOptions", "RefinementRecipe"),
     "regularizer": ("LocalRegularizer", "load"),
     "restoration": ("Restoration", "restore"),
     "solvers": ("Solution", "Status", "adam", "gradient_descent"),
     "tasks": ("deblur", "inpaint", "upscale"),
     "training_options": (
+        "CalibratedOptions",
         "CriticOptions",
         "DataOptions",
         "DenoiserRecipe",
@@ -76,6 +82,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AdamOptions",
     "AnnealingOptions",
+    "CalibratedOptions",
     "CriticOptions",
     "DataOptions",
     "DenoiserRecipe",
@@ -91,6 +98,8 @@ __all__ = [
     "PatchCritic",
     "ProximalGradientOptions",
     "Recipe",
+    "RefinementOptions",
+    "RefinementRecipe",
     "Restoration",
     "Solution",
     "SplitOptions",
@@ -105,6 +114,7 @@ __all__ = [
     "inpaint",
     "load",
     "load_weights",
+    "refine_from_folder",
     "restore",
     "save_weights",
     "standard_layers",

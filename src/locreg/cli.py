@@ -27,7 +27,7 @@ from locreg.cli_common import (
 )
 from locreg.cli_evaluate import Evaluate, FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
-from locreg.cli_train import Restore, Train, TrainDenoiser
+from locreg.cli_train import Refine, Restore, Train, TrainDenoiser
 from locreg.errors import LocregError, UsageError
 
 
@@ -102,7 +102,7 @@ class ImportLocalreg:
     def run(self) -> int:
         """Convert, calibrate if asked to, write."""
         from locreg.import_localreg import calibrated, import_localreg
-        from locreg.recipes import check_new_output
+        from locreg.training_files import check_new_output
         from locreg.weights import save_weights
 
         check_new_output(self.output)
@@ -149,6 +149,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "score": Score,
     "train": Train,
     "train-denoiser": TrainDenoiser,
+    "refine": Refine,
     "import-localreg": ImportLocalreg,
     "info": Info,
     "evaluate": Evaluate,

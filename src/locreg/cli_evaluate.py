@@ -205,7 +205,7 @@ class FitEpll:
         from locreg.epll import fit_mixture, save_mixture
         from locreg.images import list_sources
         from locreg.patches import PatchPool
-        from locreg.recipes import check_new_output
+        from locreg.training_files import check_new_output
 
         check_new_output(self.output)
         pool = PatchPool(

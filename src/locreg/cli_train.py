@@ -17,8 +17,10 @@ from locreg.cli_restore import Denoise
 from locreg.cli_settings import Settings
 from locreg.errors import LocregError
 from locreg.options import NoiseRange, check_at_least
+from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training_options import (
     DENOISER_CRITIC,
+    CalibratedOptions,
     CriticOptions,
     DataOptions,
     DenoiserRecipe,
@@ -74,13 +76,8 @@ class Restore:
         return Denoise(input=self.degraded, output=self.output, settings=settings).run()
 
     def _learn(self, path: Path) -> None:
-        from locreg.recipes import (
-            checkpoint_path,
-            log_path,
-            shell_command,
-            train_denoiser_from_folder,
-            train_from_folders,
-        )
+        from locreg.recipes import train_denoiser_from_folder, train_from_folders
+        from locreg.training_files import checkpoint_path, log_path, shell_command
         from locreg.weights import load_weights
 
         recipe = self._recipe()
@@ -211,13 +208,56 @@ class TrainDenoiser:
         return _run_training(self, train_denoiser_from_folder, recipe)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Refine a trained energy on clean images: its minimisers shall be close to them.
+
+    It is refined at one level of white noise (bilevel optimisation), by which it loses the
+    generality of unpaired training and gains accuracy. Log, checkpoint and --resume are as for
+    ``locreg train``.
+    """
+
+    clean: tuple[Path, ...]
+    """Clean images: folders, or tar files."""
+    initial: str
+    """Weight file of the energy to refine, or packaged one."""
+    sigma: float
+    """Standard deviation of the white noise, on the [0, 1] scale."""
+    lam: float | None = None
+    """Weight of R; by default that of the initial weights at this noise level."""
+    output: Output
+    """Weight file to write (.safetensors)."""
+    resume: bool = False
+    """Continue an interrupted run; all other options must be the same."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one machine-readable record."""
+    data: OmitArgPrefixes[CalibratedOptions] = field(default_factory=CalibratedOptions)
+    training: OmitArgPrefixes[RefinementOptions] = field(default_factory=RefinementOptions)
+
+    def run(self) -> int:
+        """Refine, calibrate, write."""
+        recipe = RefinementRecipe(
+            clean=self.clean,
+            initial=self.initial,
+            sigma=self.sigma,
+            lam=self.lam,
+            data=self.data,
+            training=self.training,
+        )
+        from locreg.refinement import refine_from_folder
+
+        return _run_training(self, refine_from_folder, recipe)
+
+
 def _run_training(
-    command: Train | TrainDenoiser,
+    command: Train | TrainDenoiser | Refine,
     train: Callable[..., Weights],
-    recipe: Recipe | DenoiserRecipe,
+    recipe: Recipe | DenoiserRecipe | RefinementRecipe,
 ) -> int:
     """Train by a recipe, and say what was done."""
-    from locreg.recipes import shell_command
+    from locreg.training_files import shell_command
 
     training = train(
         command.output,

@@ -85,19 +85,19 @@ def _inverse_curvature(moves: Iterable[tuple[Tensor, Tensor]], gradient: Tensor)
 
     ``moves`` holds differences of points and of gradients, oldest first.
     """
-    pairs = [(s, y, _dot(s, y)) for s, y in moves]
+    pairs = [(s, y, dot(s, y)) for s, y in moves]
     weights = [torch.where(sy > 0, 1 / sy, 0) for _, _, sy in pairs]
     result = gradient.clone()
     shares = []
     for (s, y, _), weight in zip(reversed(pairs), reversed(weights), strict=True):
-        share = weight * _dot(s, result)
-        result -= _scale(share, y)
+        share = weight * dot(s, result)
+        result -= scale(share, y)
         shares.append(share)
     if pairs:  # the newest move sets the scale
         _, y, sy = pairs[-1]
-        result = _scale(torch.where(sy > 0, sy / _dot(y, y), 1), result)
+        result = scale(torch.where(sy > 0, sy / dot(y, y), 1), result)
     for (s, y, _), weight, share in zip(pairs, weights, reversed(shares), strict=True):
-        result += _scale(share - weight * _dot(y, result), s)
+        result += scale(share - weight * dot(y, result), s)
     return result
 
 
@@ -115,18 +115,18 @@ def _line_search(
     Returns the points reached, what they evaluate to, the lengths (0 where no decrease was found)
     and the number of trials.
     """
-    slope = _dot(at_x.gradient, direction)
+    slope = dot(at_x.gradient, direction)
     shortest, longest = torch.zeros_like(slope), torch.full_like(slope, torch.inf)
     length, reached = torch.ones_like(slope), torch.zeros_like(slope)
     best, at_best = x, at_x  # the furthest points that decrease the energy enough
     searching = running & (slope < 0)
     trials = 0
     while searching.any() and trials < min(_MOST_TRIALS, most_trials):
-        trial = x + _scale(length, direction)
+        trial = x + scale(length, direction)
         at_trial = objective.evaluate(trial)
         trials += 1
         lower = at_trial.energy <= at_x.energy + options.decrease * length * slope
-        flatter = _dot(at_trial.gradient, direction) >= options.curvature * slope
+        flatter = dot(at_trial.gradient, direction) >= options.curvature * slope
         better = searching & lower
         best, at_best = choose(better, trial, best), choose_evaluation(better, at_trial, at_best)
         reached = torch.where(better, length, reached)
@@ -140,10 +140,10 @@ def _line_search(
     return best, at_best, reached, trials
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product per image, (B,) in float64."""
     return (a * b).flatten(1).sum(1, dtype=torch.float64)
 
 
-def _scale(factors: Tensor, images: Tensor) -> Tensor:
+def scale(factors: Tensor, images: Tensor) -> Tensor:
     return factors.to(images.dtype).view(-1, *[1] * (images.dim() - 1)) * images

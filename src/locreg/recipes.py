@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,18 @@ from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
 from locreg.score_matching import DenoisingCriterion
-from locreg.training import TrainedCritic, Validate, train_critic
+from locreg.training import Validate, train_critic
+from locreg.training_files import (
+    check_outputs,
+    checkpoint_path,
+    folder_names,
+    log_path,
+    training_record,
+)
 from locreg.training_options import (
     DENOISER_NOISE,
     CriticOptions,
     DenoiserRecipe,
-    LoopOptions,
     Recipe,
 )
 from locreg.validation import (
@@ -37,22 +41,11 @@ from locreg.validation import (
     WhiteNoiseValidation,
     load_crops,
 )
-from locreg.version import __version__
 from locreg.weights import Calibration, Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
 
 _NOISE_IMAGES = 100  # of each folder, that the noise is learned from
 _NOISE_IMAGE_SIZE = 640  # of their centres, in pixels
-
-
-def checkpoint_path(output: Path) -> Path:
-    """Where the training of a weight file keeps its checkpoint."""
-    return output.with_name(output.stem + ".checkpoint")
-
-
-def log_path(output: Path) -> Path:
-    """Where the training of a weight file keeps its log."""
-    return output.with_name(output.stem + ".log.jsonl")
 
 
 def train_from_folders(
@@ -75,7 +68,7 @@ def train_from_folders(
     Raises:
         LocregError: when folders or checkpoint cannot be used or the output cannot be written.
     """
-    _check_output(output, resume)
+    check_outputs(output, resume)
     network = _network(recipe.critic, recipe.data.seed, device)
     if (recipe.training.patch_size or network.receptive_field) < network.receptive_field:
         raise UsageError(f"patch_size must be at least {network.receptive_field} pixels.")
@@ -104,7 +97,7 @@ def train_from_folders(
             "two_sided": not recipe.training.one_sided,
         },
         training={
-            **_record(recipe.training, trained, command),
+            **training_record(recipe.training, trained, command),
             **_sources(recipe, files),
             "data": asdict(recipe.data),
         },
@@ -131,7 +124,7 @@ def train_denoiser_from_folder(
 
     Arguments and errors: see `train_from_folders`.
     """
-    _check_output(output, resume)
+    check_outputs(output, resume)
     network = _network(recipe.critic, recipe.data.seed, device, noise_conditioned=True)
     initial = None if recipe.initial is None else _load_initial(network, recipe.initial)
     held_out, seed = recipe.data.held_out, recipe.data.seed
@@ -152,7 +145,7 @@ def train_denoiser_from_folder(
         crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
         validate = DenoiserValidation([x.to(device) for x in crops], seed, noise)
     sources = {
-        "clean": f"{_names(recipe.clean_paths)}, {len(clean)} images",
+        "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
         "noise": _describe_noise(recipe, noise),
         "data": asdict(recipe.data),
         "initial": initial,
@@ -174,17 +167,11 @@ def train_denoiser_from_folder(
             "name": "denoising",
             "level": noise.level if isinstance(noise, NoiseModel) else None,
         },
-        training={**_record(options, trained, command), **sources},
+        training={**training_record(options, trained, command), **sources},
     )
     save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
-
-
-def shell_command(arguments: list[str]) -> str:
-    """The command line that makes the whole file, with the names of files but not their folders."""
-    names = (Path(a).resolve().name if "/" in a or a == "." else a for a in arguments)
-    return shlex.join(["locreg", *(a for a in names if a != "--resume")])
 
 
 @dataclass(frozen=True)
@@ -207,39 +194,6 @@ def _split(recipe: Recipe) -> _Split:
         return _Split(clean[:half], clean[half:], clean_held_out, clean_held_out)
     degraded, degraded_held_out = split_sources(recipe.degraded_paths, held_out=held_out, seed=seed)
     return _Split(clean, degraded, clean_held_out, degraded_held_out)
-
-
-def check_new_output(output: Path) -> None:
-    """Refuse a weight file that cannot be written, or exists, before any work is done.
-
-    Raises:
-        UsageError: when its suffix is another.
-        LocregError: when its folder does not exist, or it does.
-    """
-    _check_name(output)
-    if output.exists():
-        raise LocregError(f"{output} exists already: choose another name, or delete it.")
-
-
-def _check_name(output: Path) -> None:
-    if output.suffix != ".safetensors":
-        raise UsageError(f"{output} must have the suffix .safetensors.")
-    if not output.parent.is_dir():
-        raise LocregError(f"{output.parent} does not exist: make this folder first.")
-
-
-def _check_output(output: Path, resume: bool) -> None:
-    _check_name(output)
-    if resume:
-        return
-    if checkpoint_path(output).exists():
-        raise LocregError(
-            f"{checkpoint_path(output)} is left from an earlier training: "
-            "resume it, or delete it to start anew."
-        )
-    check_new_output(output)
-    if log_path(output).exists():
-        raise LocregError(f"{log_path(output)} exists already: choose another name, or delete it.")
 
 
 def _unpaired(
@@ -304,7 +258,7 @@ def _calibrate(
 
 def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
     """Names and counts, not paths: a weight file must not tell where its maker's folders are."""
-    clean, degraded = _names(recipe.clean_paths), _names(recipe.degraded_paths)
+    clean, degraded = folder_names(recipe.clean_paths), folder_names(recipe.degraded_paths)
     return {
         "clean": f"{clean}, {len(files.clean)} images",
         "degraded": "the same patches"
@@ -313,10 +267,6 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
         "noise": str(recipe.noise) if recipe.noise else None,
         "validation_sigma": recipe.validation_sigma,
     }
-
-
-def _names(paths: Sequence[Path]) -> str:
-    return " + ".join(path.resolve().name for path in paths)
 
 
 def _network(
@@ -354,8 +304,8 @@ def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> s
     trend = "growing" if noise.slope > 0 else "falling"
     checksum = zlib.crc32(noise.covariance.numpy().tobytes())
     return (
-        f"that of {_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, its "
-        f"variance {trend} with brightness by {abs(noise.slope):.2f}, "
+        f"that of {folder_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, "
+        f"its variance {trend} with brightness by {abs(noise.slope):.2f}, "
         f"{'cut off at 0 and 1' if noise.clipped else 'not cut off'} ({checksum:08x})"
     )
 
@@ -372,16 +322,3 @@ def _load_initial(network: PatchCritic, path: Path | str) -> dict[str, Any]:
         )
     network.load_state_dict(critic.state_dict())
     return initial.training
-
-
-def _record(options: LoopOptions, trained: TrainedCritic, command: str | None) -> dict[str, Any]:
-    return {
-        "command": command,
-        "locreg": __version__,
-        "torch": str(torch.__version__),
-        "threads": torch.get_num_threads(),
-        **asdict(options),
-        "iterations_done": trained.iterations,
-        "validations": trained.validations,
-        "skipped_files": len(trained.skipped),
-    }

@@ -23,7 +23,8 @@ from locreg.images import ImageSource, list_images, list_sources
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
 from locreg.pictures import encode
-from locreg.recipes import checkpoint_path, log_path, train_from_folders
+from locreg.recipes import train_from_folders
+from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
 
 TRAINING, BENCHMARK = "bsds500", "cbsd68"

@@ -161,7 +161,25 @@ class SplitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(SplitOptions):
+class CalibratedOptions(SplitOptions):
+    """How images become patches and held-out crops, and what lam is fitted on in the end.
+
+    Attributes:
+        calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
+        calibration_size: side of their centre crops, in pixels.
+    """
+
+    calibration_images: int = 16
+    calibration_size: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(0, "calibration_images", self.calibration_images)
+        check_at_least(16, "calibration_size", self.calibration_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(CalibratedOptions):
     """How images become unpaired patches. Only with synthetic noise are patches flipped and turned:
     a real degradation may have a direction.
 
@@ -172,19 +190,13 @@ class DataOptions(SplitOptions):
             penalty is then taken at patches with less noise, not at blends of two scenes.
         validation_sigma: noise level of the validation images. By default the middle of the noise
             range; with a folder of degraded images the criterion itself is validated instead.
-        calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
-        calibration_size: side of their centre crops, in pixels.
     """
 
     common_patches: bool = False
     validation_sigma: float | None = None
-    calibration_images: int = 16
-    calibration_size: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, "calibration_images", self.calibration_images)
-        check_at_least(16, "calibration_size", self.calibration_size)
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
             if self.validation_sigma == 0:
@@ -221,19 +233,19 @@ class Recipe:
             standard.activation,
         ):
             raise UsageError("A ridge critic has filters, and neither widths nor activation.")
-        _check_apart(self.clean_paths)
+        check_apart(self.clean_paths)
         if self.degraded is not None:
-            _check_apart(self.clean_paths + self.degraded_paths)
+            check_apart(self.clean_paths + self.degraded_paths)
 
     @property
     def clean_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of clean images."""
-        return _paths(self.clean)
+        return as_paths(self.clean)
 
     @property
     def degraded_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of degraded images; with synthetic noise the clean ones."""
-        return _paths(self.clean if self.degraded is None else self.degraded)
+        return as_paths(self.clean if self.degraded is None else self.degraded)
 
     @property
     def validation_sigma(self) -> float | None:
@@ -269,17 +281,17 @@ class DenoiserRecipe:
             raise UsageError("Give noisy images or the levels of white noise, not both.")
         if self.critic.filters is not None:
             raise UsageError("filters make a ridge critic, which does not depend on a noise level.")
-        _check_apart(self.clean_paths + self.degraded_paths)
+        check_apart(self.clean_paths + self.degraded_paths)
 
     @property
     def clean_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of clean images."""
-        return _paths(self.clean)
+        return as_paths(self.clean)
 
     @property
     def degraded_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of noisy images; none where the noise is white."""
-        return () if self.degraded is None else _paths(self.degraded)
+        return () if self.degraded is None else as_paths(self.degraded)
 
 
 def recipe_for_noise(
@@ -318,11 +330,12 @@ def recipe_for_damage(
     )
 
 
-def _paths(paths: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+def as_paths(paths: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+    """One path or several as several."""
     return (paths,) if isinstance(paths, Path) else paths
 
 
-def _check_apart(paths: tuple[Path, ...]) -> None:
+def check_apart(paths: tuple[Path, ...]) -> None:
     """Refuse folders and files of which one holds another: its images would come twice.
 
     Raises:

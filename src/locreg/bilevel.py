@@ -1,0 +1,146 @@
+"""The bilevel criterion: an energy whose minimiser is close to the clean image.
+
+Chen, Ranftl, Pock, *Insights into analysis operator learning: from patch-based sparse models to
+higher order MRFs*, IEEE Transactions on Image Processing 2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.critic import PatchCritic
+from locreg.engine import pad
+from locreg.images import ImageSource
+from locreg.objective import Objective
+from locreg.options import LBFGSOptions
+from locreg.patches import PatchPool
+from locreg.quasi_newton import dot, lbfgs, scale
+from locreg.regularizer import LocalRegularizer
+
+_LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
+
+
+def bilevel_loss(
+    critic: PatchCritic,
+    clean: Tensor,
+    noisy: Tensor,
+    lam: float,
+    *,
+    minimisation: LBFGSOptions,
+    conjugate_gradients: int,
+) -> Tensor:
+    """Mean square of x* - x with x* = argmin 1/2 |x* - y|^2 + lam R(x*); sets the ``.grad``.
+
+    Implicit differentiation: at the minimiser x* - y + lam grad R(x*) = 0, so that the derivative
+    of the loss l by the weights is that of -lam <grad R(x*), p> with p held fixed, where
+    (I + lam Hess R(x*)) p = dl / dx*. Conjugate gradients find p; they end where the energy is not
+    convex, or after a number of steps, with what they have.
+
+    Args:
+        critic: r, twice differentiable but for kinks.
+        clean: x, images (B, C, H, W) in [0, 1].
+        noisy: y, of the same shape.
+        lam: weight of R.
+        minimisation: options of the solver that finds x*.
+        conjugate_gradients: most steps.
+    """
+    objective = Objective(noisy, LocalRegularizer(critic), lam)
+    restored = lbfgs(objective, noisy, minimisation).image.requires_grad_()
+    with torch.enable_grad():
+        value = critic(pad(restored, critic.receptive_field)).sum()
+        gradient = torch.autograd.grad(value, restored, create_graph=True)[0]
+
+    def hessian(direction: Tensor) -> Tensor:
+        product = torch.autograd.grad(gradient, restored, direction, retain_graph=True)[0]
+        return direction + lam * product
+
+    error = restored.detach() - clean
+    slope = conjugate_gradient(hessian, 2 / error.numel() * error, conjugate_gradients)
+    critic.zero_grad()
+    torch.autograd.backward(
+        gradient, -lam * slope, inputs=[p for p in critic.parameters() if p.requires_grad]
+    )
+    return error.square().mean()
+
+
+def conjugate_gradient(
+    operator: Callable[[Tensor], Tensor], right: Tensor, steps: int, *, tolerance: float = 1e-3
+) -> Tensor:
+    """x with H x = b, for each image of a batch (B, ...), from x = 0.
+
+    An image is done when its residual is below ``tolerance`` times its b, or where the curvature
+    <d, H d> of a direction is not positive: then it keeps what it has (Steihaug 1983).
+
+    Args:
+        operator: H, linear, symmetric and mostly positive definite; no image may touch another.
+        right: b.
+        steps: most applications of H.
+    """
+    x, residual = torch.zeros_like(right), right.clone()
+    direction, squared = residual.clone(), dot(residual, residual)
+    goal = tolerance**2 * squared
+    running = squared > 0
+    for _ in range(steps):
+        image = operator(direction)
+        curvature = dot(direction, image)
+        running = running & (curvature > 0) & (squared > goal)
+        if not running.any():
+            break
+        length = torch.where(running, squared / curvature, 0)
+        x = x + scale(length, direction)
+        residual = residual - scale(length, image)
+        following = dot(residual, residual)
+        direction = residual + scale(torch.where(running, following / squared, 0), direction)
+        squared = following
+    return x
+
+
+@dataclass(frozen=True)
+class BilevelCriterion:
+    """The bilevel criterion on clean patches with white noise, for `locreg.training`.
+
+    Attributes:
+        clean: pool of clean patches.
+        sigma: level of the noise.
+        lam: weight of R.
+        batch: number of patches in a step.
+        seed: of the noise.
+        minimisation: options of the solver.
+        conjugate_gradients: most steps of the implicit differentiation.
+    """
+
+    clean: PatchPool
+    sigma: float
+    lam: float
+    batch: int
+    seed: int
+    minimisation: LBFGSOptions
+    conjugate_gradients: int
+    terms = ("psnr",)
+
+    @property
+    def skipped(self) -> dict[ImageSource, str]:
+        """Files that could not be used so far, with the reason."""
+        return self.clean.skipped
+
+    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters, cut to norm 1; returns the PSNR in dB."""
+        device = next(critic.parameters()).device
+        random = np.random.default_rng([self.seed, iteration])
+        clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
+        noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
+        loss = bilevel_loss(
+            critic,
+            clean.to(device),
+            (clean + self.sigma * noise).to(device),
+            self.lam,
+            minimisation=self.minimisation,
+            conjugate_gradients=self.conjugate_gradients,
+        )
+        torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)
+        return -10 * loss.log10()[None]

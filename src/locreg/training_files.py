@@ -1,0 +1,91 @@
+"""What lies around a weight file in training: log, checkpoint, record."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from locreg.errors import LocregError, UsageError
+from locreg.training import TrainedCritic
+from locreg.training_options import LoopOptions
+from locreg.version import __version__
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Where the training of a weight file keeps its checkpoint."""
+    return output.with_name(output.stem + ".checkpoint")
+
+
+def log_path(output: Path) -> Path:
+    """Where the training of a weight file keeps its log."""
+    return output.with_name(output.stem + ".log.jsonl")
+
+
+def check_new_output(output: Path) -> None:
+    """Refuse a weight file that cannot be written, or exists, before any work is done.
+
+    Raises:
+        UsageError: when its suffix is another.
+        LocregError: when its folder does not exist, or it does.
+    """
+    _check_name(output)
+    if output.exists():
+        raise LocregError(f"{output} exists already: choose another name, or delete it.")
+
+
+def check_outputs(output: Path, resume: bool) -> None:
+    """The same for a training with its log, and a checkpoint if there is none to resume.
+
+    Raises:
+        UsageError, LocregError: as `check_new_output`; or when a log or a checkpoint is in the way.
+    """
+    _check_name(output)
+    if resume:
+        return
+    if checkpoint_path(output).exists():
+        raise LocregError(
+            f"{checkpoint_path(output)} is left from an earlier training: "
+            "resume it, or delete it to start anew."
+        )
+    check_new_output(output)
+    if log_path(output).exists():
+        raise LocregError(f"{log_path(output)} exists already: choose another name, or delete it.")
+
+
+def shell_command(arguments: list[str]) -> str:
+    """The command line that makes the whole file, with the names of files but not their folders."""
+    names = (Path(a).resolve().name if "/" in a or a == "." else a for a in arguments)
+    return shlex.join(["locreg", *(a for a in names if a != "--resume")])
+
+
+def folder_names(paths: Sequence[Path]) -> str:
+    """Names, not paths: a weight file must not tell where its maker's folders are."""
+    return " + ".join(path.resolve().name for path in paths)
+
+
+def training_record(
+    options: LoopOptions, trained: TrainedCritic, command: str | None
+) -> dict[str, Any]:
+    """What every weight file tells of its training."""
+    return {
+        "command": command,
+        "locreg": __version__,
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        **asdict(options),
+        "iterations_done": trained.iterations,
+        "validations": trained.validations,
+        "skipped_files": len(trained.skipped),
+    }
+
+
+def _check_name(output: Path) -> None:
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} must have the suffix .safetensors.")
+    if not output.parent.is_dir():
+        raise LocregError(f"{output.parent} does not exist: make this folder first.")
