@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import random_image
-from locreg.critic import MCP_ROUNDING, PatchCritic, mcp
+from locreg.calibration import best_contrast
+from locreg.critic import MCP_ROUNDING, Layer, PatchCritic, mcp
 from locreg.engine import value_and_gradient
 from locreg.options import NoiseRange
 from locreg.recipes import train_from_folders
@@ -58,12 +59,46 @@ def test_it_begins_with_the_gradient_that_the_criterion_asks_for(channels):
     assert ((norms > 0.7) & (norms < 1.4)).all()
 
 
+@given(contrast=st.floats(0.2, 5))
+def test_a_contrast_is_that_of_the_image(contrast):
+    """R(a x) / a, for critics with biases and a noise level too."""
+    x = random_image(1, 1, 20, 17)
+    layers = (Layer(channels=3, activation="silu"), Layer(channels=1, activation="identity"))
+    conditioned = PatchCritic(layers, in_channels=1, noise_conditioned=True).double()
+    torch.nn.init.constant_(conditioned.biases["1"], 0.3)
+    pairs = [
+        (critic().double(), critic().double().at_contrast(contrast)),
+        (conditioned.at(0.2), conditioned.at_contrast(contrast).at(0.2)),
+    ]
+    for one, other in pairs:
+        expected = value_and_gradient(one, contrast * x, 64)[0] / contrast
+        torch.testing.assert_close(value_and_gradient(other, x, 64)[0], expected)
+
+
+def test_the_best_contrast_does_not_depend_on_the_one_that_was_learned():
+    """Of the differences of neighbours, for an image of squares with steps of 0.4."""
+    layers = (
+        Layer(channels=2, kernel=2, activation="mcp", bias=False),
+        Layer(channels=1, kernel=1, activation="identity", bias=False),
+    )
+    differences = PatchCritic(layers, in_channels=1).requires_grad_(False)
+    differences.weights[0][:] = torch.tensor([[[[-1.0, 1.0], [0, 0]]], [[[-1.0, 0], [1.0, 0]]]])
+    differences.weights[1][:] = 1.0
+    squares = torch.zeros(1, 1, 32, 32)
+    squares[..., 4:15, 4:15] = 0.4
+    squares[..., 18:, 8:25] = 0.8
+    found = best_contrast(differences, [squares], 0.1, seed=0)
+    assert 1 < found < 6  # what differs by more than noise, 0.2, should be taken for an edge
+    again = best_contrast(differences.at_contrast(found / 2.0), [squares], 0.1, seed=0)
+    assert again == pytest.approx(2.0, rel=0.15)
+
+
 def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
     recipe = Recipe(
         clean=folder,
         noise=NoiseRange(low=0.1, high=0.1),
         critic=CriticOptions(filters=6),
-        data=DataOptions(held_out=1, validation_size=16, calibration_images=0),
+        data=DataOptions(held_out=1, validation_size=16, calibration_images=1, calibration_size=16),
         training=TrainingOptions(
             iterations=30, batch=2, patch_size=20, penalty=10.0, one_sided=True, learning_rate=0.05
         ),
@@ -75,6 +110,8 @@ def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
     assert isinstance(trained, PatchCritic)
     assert trained.layers == begin.layers
     assert weights.criterion["two_sided"] is False
+    assert weights.training["contrast"] > 0
+    assert weights.calibration.lam(0.1) > 0
     first, last = trained.weights[0].detach(), trained.weights[-1].detach()
     assert not torch.allclose(first, begin.weights[0].detach(), atol=0.01)
     np.testing.assert_allclose(first.mean((2, 3)), 0, atol=1e-6)

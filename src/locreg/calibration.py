@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.objective import Objective
 from locreg.options import AdamOptions
@@ -150,6 +151,29 @@ def calibrate_white_noise(
             "psnr": [quality for _, quality in found],
         },
     )
+
+
+def best_contrast(
+    critic: PatchCritic, images: Sequence[Tensor], sigma: float, *, seed: int
+) -> float:
+    """The contrast a at which R(a x) / a restores noisy images best, each a at its best lam.
+
+    The criterion tells patches apart where they differ most, and finds the potential of a ridge
+    critic wider than restoration wants it: a is then 2 to 4.
+
+    Args:
+        critic: r, on the device of the images.
+        images: clean images (1, C, H, W), none of them from a test set.
+        sigma: level of the noise.
+        seed: of the noise.
+    """
+
+    def quality(contrast: float) -> float:
+        regularizer = LocalRegularizer(critic.at_contrast(contrast))
+        first = first_lam(regularizer, images, sigma, seed)
+        return best_lam(partial(restored_psnr, regularizer, images, sigma, seed=seed), first)[1]
+
+    return best_lam(quality, 2.0, ratio=1.4, reach=5)[0]
 
 
 def calibrate_unpaired(

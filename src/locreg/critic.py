@@ -160,6 +160,18 @@ class PatchCritic(nn.Module):
                 weight.clamp_(min=0)
 
     @torch.no_grad()
+    def at_contrast(self, contrast: float) -> PatchCritic:
+        """The critic r(a z) / a of a contrast a: its gradient at z is that of r at a z."""
+        other = PatchCritic.from_description(self.describe()).to(self.weights[0])
+        other.load_state_dict(self.state_dict())
+        other.weights[0][:, : self.in_channels].mul_(contrast)  # not the noise level's
+        other.weights[-1].div_(contrast)
+        last = self.bias(len(self.layers) - 1)
+        if last is not None:
+            other.biases[str(len(self.layers) - 1)].div_(contrast)
+        return other
+
+    @torch.no_grad()
     def at(self, sigma: float) -> PatchCritic:
         """The critic r(.; sigma) at one noise level; it shares what it can with this one.
 

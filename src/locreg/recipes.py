@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locreg.calibration import calibrate_unpaired, calibrate_white_noise
+from locreg.calibration import best_contrast, calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
 from locreg.images import ImageSource, list_sources
@@ -41,7 +41,7 @@ from locreg.validation import (
     WhiteNoiseValidation,
     load_crops,
 )
-from locreg.weights import Calibration, Weights, load_weights, save_weights
+from locreg.weights import Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
 
 _NOISE_IMAGES = 100  # of each folder, that the noise is learned from
@@ -104,8 +104,7 @@ def train_from_folders(
     )
     save_weights(weights, output)  # an interrupted calibration must not cost the training
     if recipe.data.calibration_images:
-        calibration = _calibrate(recipe, weights.critic, files, device, progress)
-        weights = replace(weights, calibration=calibration)
+        weights = _calibrated(recipe, weights, files, device, progress)
         save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
@@ -227,33 +226,40 @@ def _validation(
     return WhiteNoiseValidation(images, recipe.validation_sigma, recipe.data.seed)
 
 
-def _calibrate(
+def _calibrated(
     recipe: Recipe,
-    critic: PatchCritic,
+    weights: Weights,
     files: _Split,
     device: torch.device | str,
     progress: bool,
-) -> Calibration:
+) -> Weights:
+    """With lam; a ridge critic of synthetic noise first gets its contrast."""
+
     def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
         size, channels = recipe.data.calibration_size, recipe.critic.channels
         return [x.to(device) for x in load_crops(chosen, size=size, channels=channels)]
 
-    clean = crops(files.clean)
-    regularizer = LocalRegularizer(critic).to(device)
-    try:
-        if recipe.noise is None:
-            degraded = crops(files.degraded)
-            return calibrate_unpaired(regularizer, clean, degraded, progress=progress)
-        return calibrate_white_noise(
+    clean, seed = crops(files.clean), recipe.data.seed
+    critic = weights.critic.to(device)
+    if recipe.critic.filters is not None and recipe.validation_sigma is not None:
+        contrast = best_contrast(critic, clean, recipe.validation_sigma, seed=seed)
+        critic = critic.at_contrast(contrast).requires_grad_(False)
+        weights = replace(weights, training={**weights.training, "contrast": contrast})
+    regularizer = LocalRegularizer(critic)
+    if recipe.noise is None:
+        calibration = calibrate_unpaired(
+            regularizer, clean, crops(files.degraded), progress=progress
+        )
+    else:
+        calibration = calibrate_white_noise(
             regularizer,
             clean,
             degraded_sigmas=(recipe.noise.low, recipe.noise.high),
-            seed=recipe.data.seed,
+            seed=seed,
             progress=progress,
         )
-    finally:
-        critic.cpu()
+    return replace(weights, critic=critic.cpu(), calibration=calibration)
 
 
 def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.critic import Layer, PatchCritic
+from locreg.engine import value_and_gradient
 
 _NOISE = 0.1  # a level of noise to begin with
 _GAIN = 2.5  # to which noise of 0.1 answers with a quarter of what the potential tells apart
@@ -56,10 +55,8 @@ def _filters(critic: PatchCritic) -> Tensor:
 
 
 def _slope(critic: PatchCritic, generator: torch.Generator) -> float:
-    """|grad R| on noise, for as many windows as would add 1 each to its square."""
+    """|grad R| / sqrt(n) on noise, n being the number of its windows."""
     side = 4 * critic.receptive_field
     noise = _NOISE * torch.randn(1, critic.in_channels, side, side, generator=generator)
-    with torch.enable_grad():
-        scores = critic(noise.requires_grad_())
-        gradient = torch.autograd.grad(scores.sum(), noise)[0]
-    return float(gradient.norm()) / math.sqrt(scores.numel())
+    _, gradient = value_and_gradient(critic, noise, side)
+    return float(gradient.norm()) / side
