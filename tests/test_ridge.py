@@ -100,7 +100,12 @@ def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
         critic=CriticOptions(filters=6),
         data=DataOptions(held_out=1, validation_size=16, calibration_images=1, calibration_size=16),
         training=TrainingOptions(
-            iterations=30, batch=2, patch_size=20, penalty=10.0, one_sided=True, learning_rate=0.05
+            iterations=30,
+            batch=2,
+            patch_size=20,
+            penalty=10.0,
+            penalty_form="one-sided",
+            learning_rate=0.05,
         ),
     )
     begin = ridge_critic(6, in_channels=3, generator=torch.Generator().manual_seed(0))
@@ -109,7 +114,7 @@ def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
     trained = weights.critic
     assert isinstance(trained, PatchCritic)
     assert trained.layers == begin.layers
-    assert weights.criterion["two_sided"] is False
+    assert weights.criterion["penalty_form"] == "one-sided"
     assert weights.training["contrast"] > 0
     assert weights.calibration.lam(0.1) > 0
     first, last = trained.weights[0].detach(), trained.weights[-1].detach()

@@ -26,10 +26,41 @@ def test_closed_form_for_a_linear_critic(offset, slope, penalty):
 def test_closed_form_of_a_one_sided_penalty_and_several_windows(slope, windows):
     """n scores slope * z_k: R / sqrt(n) has a gradient of length |slope|."""
     clean = random_image(8, windows)
-    terms = critic_loss(lambda z: slope * z, clean, clean + 0.5, torch.rand(8), 3.0, one_sided=True)
+    terms = critic_loss(
+        lambda z: slope * z, clean, clean + 0.5, torch.rand(8), 3.0, form="one-sided"
+    )
     assert terms.wasserstein.item() == pytest.approx(slope * 0.5 * windows**0.5, abs=1e-9)
     expected = 3.0 * max(abs(slope) - 1, 0) ** 2
     assert terms.gradient_penalty.item() == pytest.approx(expected, abs=1e-9)
+
+
+@given(slope=st.floats(-3, 3), windows=st.integers(1, 9))
+def test_closed_form_of_the_squared_penalty(slope, windows):
+    """n scores slope * z_k: neither term depends on n."""
+    clean, mixing = random_image(8, windows), torch.full((8,), 0.75).double()
+    terms = critic_loss(lambda z: slope * z, clean, clean + 0.5, mixing, 0.5, form="squared")
+    assert terms.wasserstein.item() == pytest.approx(slope * 0.5, abs=1e-9)
+    assert terms.gradient_penalty.item() == pytest.approx(0.5 * slope**2 / 0.25, abs=1e-9)
+
+
+def test_the_squared_penalty_makes_a_potential_of_the_squared_distance():
+    """Between two points, with mu = 1/2, it is half the squared distance to the clean one."""
+    torch.manual_seed(0)
+    shift = torch.tensor([0.6, 0.8]) * 1.5
+    critic = torch.nn.Sequential(
+        torch.nn.Linear(2, 32), torch.nn.SiLU(), torch.nn.Linear(32, 1), torch.nn.Flatten(0)
+    )
+    optimizer = torch.optim.Adam(critic.parameters(), lr=5e-3)
+    clean = torch.zeros(256, 2)
+    for _ in range(600):
+        loss = critic_loss(critic, clean, clean + shift, torch.rand(256), 0.5, form="squared").loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found = critic(torch.outer(torch.tensor([0.0, 0.5, 0.75, 1.0]), shift))
+    expected = 0.5 * 1.5**2 * torch.tensor([0.25, 0.75**2, 1.0])
+    torch.testing.assert_close(found[1:] - found[0], expected, rtol=0.1, atol=0.03)
 
 
 def test_wasserstein_distance_of_two_shifted_gaussians():
@@ -56,8 +87,8 @@ def test_wasserstein_distance_of_two_shifted_gaussians():
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("beyond", [0, 6])
-@pytest.mark.parametrize("one_sided", [False, True])
-def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond, one_sided):
+@pytest.mark.parametrize("form", ["two-sided", "one-sided", "squared"])
+def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond, form):
     """For patches with one window and with several."""
     critic = small_critic(activation, in_channels=2, stride=stride).requires_grad_()
     size = critic.receptive_field + beyond
@@ -68,11 +99,11 @@ def test_fast_gradient_equals_double_backpropagation(activation, stride, beyond,
     norms = torch.autograd.grad(scores.sum(), middle)[0].flatten(1).norm(dim=1)
     with torch.no_grad():  # so that gradients of either length, below 1 and above, occur
         critic.weights[-1].mul_((scores.numel() / 6) ** 0.5 / norms.median())
-    plain = critic_loss(critic, clean, degraded, mixing, 5.0, one_sided=one_sided)
+    plain = critic_loss(critic, clean, degraded, mixing, 5.0, form=form)
     plain.loss.backward()
     expected = [p.grad.clone() for p in critic.parameters()]
     critic.zero_grad()
-    terms = accumulate_critic_gradient(critic, clean, degraded, mixing, 5.0, one_sided=one_sided)
+    terms = accumulate_critic_gradient(critic, clean, degraded, mixing, 5.0, form=form)
     torch.testing.assert_close(terms.loss, plain.loss.detach(), rtol=1e-12, atol=1e-12)
     for parameter, gradient in zip(critic.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)

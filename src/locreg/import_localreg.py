@@ -67,7 +67,11 @@ def import_localreg(folder: Path) -> Weights:
         raise LocregError(f"{folder}: the checkpoint holds more layers than params.json.")
     return Weights(
         critic=critic.requires_grad_(False),
-        criterion={"name": "wasserstein", "penalty": parameters.get("mu"), "two_sided": True},
+        criterion={
+            "name": "wasserstein",
+            "penalty": parameters.get("mu"),
+            "penalty_form": "two-sided",
+        },
         training={
             "imported_from": "github.com/jprost76/LocalReg",
             "licence": "MIT",

@@ -78,7 +78,7 @@ def train_from_folders(
             _unpaired(recipe, network, files.clean, files.degraded),
             recipe.training.batch,
             recipe.training.penalty,
-            recipe.training.one_sided,
+            recipe.training.penalty_form,
         ),
         network,
         recipe.training,
@@ -94,7 +94,7 @@ def train_from_folders(
         criterion={
             "name": "wasserstein",
             "penalty": recipe.training.penalty,
-            "two_sided": not recipe.training.one_sided,
+            "penalty_form": recipe.training.penalty_form,
         },
         training={
             **training_record(recipe.training, trained, command),
@@ -218,7 +218,7 @@ def _validation(
         return None
     if recipe.validation_sigma is None:
         patches = _unpaired(recipe, network, files.clean_held_out, files.degraded_held_out)
-        return CriterionValidation(patches, recipe.training.penalty)
+        return CriterionValidation(patches, recipe.training.penalty, recipe.training.penalty_form)
     crops = load_crops(
         files.clean_held_out, size=recipe.data.validation_size, channels=recipe.critic.channels
     )

@@ -12,6 +12,8 @@ from typing import Literal
 from locreg.errors import UsageError
 from locreg.options import NoiseRange, Precision, check_at_least, check_positive, check_sigma
 
+PenaltyForm = Literal["two-sided", "one-sided", "squared"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
@@ -57,7 +59,9 @@ class TrainingOptions(LoopOptions):
             larger patches the criterion is that of R / sqrt(n), R being the sum of r over all their
             n windows.
         penalty: mu, weight of the gradient penalty.
-        one_sided: penalise gradients longer than 1 alone, not shorter ones.
+        penalty_form: two-sided: every gradient shall be 1 long; one-sided: none shall be longer;
+            squared: the further from clean the longer, so that R grows like the squared distance,
+            and with mu = 1/2 a step by its gradient leads to the clean.
     """
 
     iterations: int = 100_000
@@ -70,7 +74,7 @@ class TrainingOptions(LoopOptions):
     log_every: int = 100
     patch_size: int | None = None
     penalty: float = 5.0
-    one_sided: bool = False
+    penalty_form: PenaltyForm = "two-sided"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,6 +21,7 @@ from locreg.options import AdamOptions, NoiseRange
 from locreg.patches import UnpairedPatches
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
+from locreg.training_options import PenaltyForm
 from locreg.wgan import critic_loss
 
 log = logging.getLogger(__name__)
@@ -235,6 +236,7 @@ class CriterionValidation:
 
     patches: UnpairedPatches
     penalty: float
+    penalty_form: PenaltyForm = "two-sided"
     batches: int = 16
     batch: int = 64
 
@@ -245,7 +247,9 @@ class CriterionValidation:
         for index in range(self.batches):
             parts = self.patches.batch(self.batch, index)
             clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in parts)
-            loss = critic_loss(critic, clean, degraded, mixing, self.penalty)
+            loss = critic_loss(
+                critic, clean, degraded, mixing, self.penalty, form=self.penalty_form
+            )
             terms.append((loss.wasserstein.item(), loss.gradient_penalty.item()))
         wasserstein, penalty = np.mean(terms, axis=0)
         if not math.isfinite(wasserstein):

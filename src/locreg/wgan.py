@@ -13,7 +13,9 @@ from torch import Tensor
 from locreg.critic import PatchCritic
 from locreg.images import ImageSource
 from locreg.patches import UnpairedPatches
+from locreg.training_options import PenaltyForm
 
+_LEAST_SHARE = 0.02  # of the degraded patch that the squared penalty divides by
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
@@ -49,7 +51,7 @@ def critic_loss(
     mixing: Tensor,
     penalty: float,
     *,
-    one_sided: bool = False,
+    form: PenaltyForm = "two-sided",
 ) -> CriticLoss:
     """Criterion (7): E_n[r] - E_c[r] - mu * E_i[(|grad r| - 1)^2], differentiable by autograd.
 
@@ -61,21 +63,34 @@ def critic_loss(
         clean, degraded: batches of patches of one shape (B, ...).
         mixing: (B,) numbers in [0, 1], the positions on the lines.
         penalty: mu, the weight of the gradient penalty (Gulrajani et al. 2017).
-        one_sided: whether gradients shorter than 1 go free, as the Lipschitz bound has it.
+        form: of the penalty. "one-sided" lets gradients shorter than 1 go free, as the Lipschitz
+            bound has it. "squared" is mu E_i[|grad r|^2 / t] with t = 1 - mixing, the share of the
+            degraded patch: along a line to the clean r then grows like the squared distance, as
+            the potentials of the 2-Wasserstein distance do (Benamou and Brenier 2000), with
+            gradients t (degraded - clean) / (2 mu). Of n scores it takes R / n and |grad R|^2 / n.
     """
     middle = interpolate(clean, degraded, mixing).detach().requires_grad_()
     scores = critic(middle)
-    root = math.sqrt(scores.numel() / len(middle))
+    windows = scores.numel() // len(middle)
     gradient = torch.autograd.grad(scores.sum(), middle, create_graph=True)[0]
-    norms = gradient.flatten(1).norm(dim=1) / root
+    norms = gradient.flatten(1).norm(dim=1) / math.sqrt(windows)
+    scale = _unit(windows, form) * len(clean)
     return CriticLoss(
-        wasserstein=(critic(degraded).sum() - critic(clean).sum()) / (root * len(clean)),
-        gradient_penalty=penalty * _excess(norms, one_sided).square().mean(),
+        wasserstein=(critic(degraded).sum() - critic(clean).sum()) / scale,
+        gradient_penalty=penalty * _excess(norms, mixing, form).square().mean(),
     )
 
 
-def _excess(norms: Tensor, one_sided: bool) -> Tensor:
-    return (norms - 1).clamp_min(0) if one_sided else norms - 1
+def _unit(windows: int, form: PenaltyForm) -> float:
+    """What the sum of the scores of so many windows is measured in."""
+    return windows if form == "squared" else math.sqrt(windows)
+
+
+def _excess(norms: Tensor, mixing: Tensor, form: PenaltyForm) -> Tensor:
+    """Of which the penalty is the square, from |grad R| / sqrt(n)."""
+    if form == "squared":
+        return norms / (1 - mixing).clamp_min(_LEAST_SHARE).sqrt()
+    return (norms - 1).clamp_min(0) if form == "one-sided" else norms - 1
 
 
 @dataclass(frozen=True)
@@ -87,13 +102,13 @@ class WassersteinCriterion:
             larger.
         batch: m, number of clean and of degraded patches in a step.
         penalty: mu, weight of the gradient penalty.
-        one_sided: see `critic_loss`.
+        form: of the penalty, see `critic_loss`.
     """
 
     patches: UnpairedPatches
     batch: int
     penalty: float
-    one_sided: bool = False
+    form: PenaltyForm = "two-sided"
     terms = ("wasserstein", "gradient_penalty")
 
     @property
@@ -107,7 +122,7 @@ class WassersteinCriterion:
         batch = self.patches.batch(self.batch, iteration)
         clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
         found = accumulate_critic_gradient(
-            critic, clean, degraded, mixing, self.penalty, one_sided=self.one_sided
+            critic, clean, degraded, mixing, self.penalty, form=self.form
         )
         return torch.stack([found.wasserstein, found.gradient_penalty])
 
@@ -120,7 +135,7 @@ def accumulate_critic_gradient(
     mixing: Tensor,
     penalty: float,
     *,
-    one_sided: bool = False,
+    form: PenaltyForm = "two-sided",
 ) -> CriticLoss:
     """Set the ``.grad`` of a critic's parameters to that of `critic_loss`, and return the terms.
 
@@ -131,7 +146,7 @@ def accumulate_critic_gradient(
     """
     if not critic.piecewise_linear:
         with torch.enable_grad():
-            terms = critic_loss(critic, clean, degraded, mixing, penalty, one_sided=one_sided)
+            terms = critic_loss(critic, clean, degraded, mixing, penalty, form=form)
             critic.zero_grad()
             torch.autograd.backward(terms.loss)
         return terms
@@ -145,9 +160,10 @@ def accumulate_critic_gradient(
 
     # d loss / d score: the two means of the Wasserstein term; 1 for the rows that give grad r.
     signal = torch.ones_like(inputs[-1])
-    root = math.sqrt(signal[0].numel())
-    signal[:batch] = 1 / (root * batch)
-    signal[batch : 2 * batch] = -1 / (root * batch)
+    windows = signal[0].numel()
+    scale = _unit(windows, form) * batch
+    signal[:batch] = 1 / scale
+    signal[batch : 2 * batch] = -1 / scale
     signals = []
     for index in reversed(range(len(critic.layers))):
         if critic.layers[index].activation == "relu":
@@ -158,8 +174,11 @@ def accumulate_critic_gradient(
 
     gradient = signal[middle]
     lengths = gradient.flatten(1).norm(dim=1)
-    excess = _excess(lengths / root, one_sided)
+    root = math.sqrt(windows)
+    excess = _excess(lengths / root, mixing, form)
     slopes = 2 * penalty / batch * excess / (root * lengths.clamp_min(1e-12))
+    if form == "squared":  # the excess itself has a slope then, that of 1 / sqrt(t)
+        slopes = slopes / (1 - mixing).clamp_min(_LEAST_SHARE).sqrt()
     tangent = slopes.view(-1, 1, 1, 1) * gradient  # v: the penalty's derivative by grad r
     scores = inputs[-1]
     for index, layer in enumerate(critic.layers):
@@ -174,7 +193,7 @@ def accumulate_critic_gradient(
         if layer.activation == "relu":
             tangent = torch.where(inputs[index + 1][middle] > 0, tangent, 0)
     return CriticLoss(
-        wasserstein=(scores[batch : 2 * batch].sum() - scores[:batch].sum()) / (root * batch),
+        wasserstein=(scores[batch : 2 * batch].sum() - scores[:batch].sum()) / scale,
         gradient_penalty=penalty * excess.square().mean(),
     )
 
