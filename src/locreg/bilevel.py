@@ -22,7 +22,20 @@ from locreg.patches import PatchPool
 from locreg.quasi_newton import dot, lbfgs, scale
 from locreg.regularizer import LocalRegularizer
 
-_LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
+
+@dataclass(frozen=True)
+class BilevelLoss:
+    """The criterion, and whether its gradient can be trusted; each a scalar tensor.
+
+    Attributes:
+        square_error: mean square of x* - x.
+        slope: root mean square of grad E at x*, 0 at a minimiser.
+        left: what conjugate gradients left of their right side, as a share of its length.
+    """
+
+    square_error: Tensor
+    slope: Tensor
+    left: Tensor
 
 
 def bilevel_loss(
@@ -33,7 +46,7 @@ def bilevel_loss(
     *,
     minimisation: LBFGSOptions,
     conjugate_gradients: int,
-) -> Tensor:
+) -> BilevelLoss:
     """Mean square of x* - x with x* = argmin 1/2 |x* - y|^2 + lam R(x*); sets the ``.grad``.
 
     Implicit differentiation: at the minimiser x* - y + lam grad R(x*) = 0, so that the derivative
@@ -49,8 +62,8 @@ def bilevel_loss(
         minimisation: options of the solver that finds x*.
         conjugate_gradients: most steps.
     """
-    objective = Objective(noisy, LocalRegularizer(critic), lam)
-    restored = lbfgs(objective, noisy, minimisation).image.requires_grad_()
+    solution = lbfgs(Objective(noisy, LocalRegularizer(critic), lam), noisy, minimisation)
+    restored = solution.image.requires_grad_()
     with torch.enable_grad():
         value = critic(pad(restored, critic.receptive_field)).sum()
         gradient = torch.autograd.grad(value, restored, create_graph=True)[0]
@@ -60,12 +73,19 @@ def bilevel_loss(
         return direction + lam * product
 
     error = restored.detach() - clean
-    slope = conjugate_gradient(hessian, 2 / error.numel() * error, conjugate_gradients)
+    right = 2 / error.numel() * error
+    direction = conjugate_gradient(hessian, right, conjugate_gradients)
+    left = (right - hessian(direction)).norm() / right.norm()
     critic.zero_grad()
     torch.autograd.backward(
-        gradient, -lam * slope, inputs=[p for p in critic.parameters() if p.requires_grad]
+        gradient, -lam * direction, inputs=[p for p in critic.parameters() if p.requires_grad]
     )
-    return error.square().mean()
+    norms = solution.history[-1].gradient_norm
+    return BilevelLoss(
+        square_error=error.square().mean(),
+        slope=norms.square().sum().div(error.numel()).sqrt(),
+        left=left,
+    )
 
 
 def conjugate_gradient(
@@ -74,7 +94,8 @@ def conjugate_gradient(
     """x with H x = b, for each image of a batch (B, ...), from x = 0.
 
     An image is done when its residual is below ``tolerance`` times its b, or where the curvature
-    <d, H d> of a direction is not positive: then it keeps what it has (Steihaug 1983).
+    <d, H d> of a direction is not positive: then it keeps what it has (Steihaug 1983), and b where
+    that is the first direction.
 
     Args:
         operator: H, linear, symmetric and mostly positive definite; no image may touch another.
@@ -85,15 +106,17 @@ def conjugate_gradient(
     direction, squared = residual.clone(), dot(residual, residual)
     goal = tolerance**2 * squared
     running = squared > 0
-    for _ in range(steps):
-        image = operator(direction)
-        curvature = dot(direction, image)
+    for step in range(steps):
+        product = operator(direction)
+        curvature = dot(direction, product)
+        if step == 0:
+            x = scale((curvature <= 0).double(), right)
         running = running & (curvature > 0) & (squared > goal)
         if not running.any():
             break
         length = torch.where(running, squared / curvature, 0)
         x = x + scale(length, direction)
-        residual = residual - scale(length, image)
+        residual = residual - scale(length, product)
         following = dot(residual, residual)
         direction = residual + scale(torch.where(running, following / squared, 0), direction)
         squared = following
@@ -121,7 +144,7 @@ class BilevelCriterion:
     seed: int
     minimisation: LBFGSOptions
     conjugate_gradients: int
-    terms = ("psnr",)
+    terms = ("psnr", "slope", "left")
 
     @property
     def skipped(self) -> dict[ImageSource, str]:
@@ -129,12 +152,12 @@ class BilevelCriterion:
         return self.clean.skipped
 
     def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
-        """Set the ``.grad`` of the critic's parameters, cut to norm 1; returns the PSNR in dB."""
+        """Set the ``.grad`` of the critic's parameters; returns PSNR in dB, slope and rest."""
         device = next(critic.parameters()).device
         random = np.random.default_rng([self.seed, iteration])
         clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
         noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
-        loss = bilevel_loss(
+        found = bilevel_loss(
             critic,
             clean.to(device),
             (clean + self.sigma * noise).to(device),
@@ -142,5 +165,5 @@ class BilevelCriterion:
             minimisation=self.minimisation,
             conjugate_gradients=self.conjugate_gradients,
         )
-        torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)
-        return -10 * loss.log10()[None]
+        psnr = -10 * found.square_error.log10()
+        return torch.stack([psnr, found.slope.to(psnr), found.left]).detach()

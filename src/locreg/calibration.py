@@ -154,9 +154,16 @@ def calibrate_white_noise(
 
 
 def best_contrast(
-    critic: PatchCritic, images: Sequence[Tensor], sigma: float, *, seed: int
-) -> float:
-    """The contrast a at which R(a x) / a restores noisy images best, each a at its best lam.
+    critic: PatchCritic,
+    images: Sequence[Tensor],
+    sigma: float,
+    *,
+    seed: int,
+    progress: bool = True,
+) -> tuple[float, float]:
+    """The contrast a at which R(a x) / a restores noisy images best, and their mean PSNR in dB.
+
+    Each a is tried at its best lam.
 
     The criterion tells patches apart where they differ most, and finds the potential of a ridge
     critic wider than restoration wants it: a is then 2 to 4.
@@ -168,12 +175,16 @@ def best_contrast(
         seed: of the noise.
     """
 
+    bar = tqdm(desc="fitting the contrast", unit="try", disable=not progress)
+
     def quality(contrast: float) -> float:
+        bar.update()
         regularizer = LocalRegularizer(critic.at_contrast(contrast))
         first = first_lam(regularizer, images, sigma, seed)
         return best_lam(partial(restored_psnr, regularizer, images, sigma, seed=seed), first)[1]
 
-    return best_lam(quality, 2.0, ratio=1.4, reach=5)[0]
+    with bar:
+        return best_lam(quality, 2.0, ratio=1.4, reach=5)
 
 
 def calibrate_unpaired(

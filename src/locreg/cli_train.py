@@ -224,7 +224,7 @@ class Refine:
     sigma: float
     """Standard deviation of the white noise, on the [0, 1] scale."""
     lam: float | None = None
-    """Weight of R; by default that of the initial weights at this noise level."""
+    """Weight of R; by default the best of the initial weights at this noise level."""
     output: Output
     """Weight file to write (.safetensors)."""
     resume: bool = False

@@ -161,7 +161,13 @@ class PatchCritic(nn.Module):
 
     @torch.no_grad()
     def at_contrast(self, contrast: float) -> PatchCritic:
-        """The critic r(a z) / a of a contrast a: its gradient at z is that of r at a z."""
+        """The critic r(a z) / a of a contrast a: its gradient at z is that of r at a z.
+
+        Raises:
+            LocregError: when the last layer has an activation, which r / a would not pass through.
+        """
+        if self.layers[-1].activation != "identity":
+            raise LocregError("A contrast is for critics whose last layer has no activation.")
         other = PatchCritic.from_description(self.describe()).to(self.weights[0])
         other.load_state_dict(self.state_dict())
         other.weights[0][:, : self.in_channels].mul_(contrast)  # not the noise level's

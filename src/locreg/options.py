@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that the command line can show its help at on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,12 @@ def check_sigma(sigma: float) -> None:
             f"Noise level {sigma:g} is above 1: levels are standard deviations on the [0, 1] scale"
             + (f"; if you mean {sigma:g}/255, give {sigma / 255:.4g}." if sigma <= 255 else ".")
         )
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UsageError for what is not one of the choices."""
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def check_positive(name: str, value: float) -> None:

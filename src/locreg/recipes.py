@@ -242,10 +242,12 @@ def _calibrated(
 
     clean, seed = crops(files.clean), recipe.data.seed
     critic = weights.critic.to(device)
-    if recipe.critic.filters is not None and recipe.validation_sigma is not None:
-        contrast = best_contrast(critic, clean, recipe.validation_sigma, seed=seed)
+    if recipe.critic.filters is not None and recipe.noise is not None:
+        sigma = (recipe.noise.low + recipe.noise.high) / 2
+        contrast, quality = best_contrast(critic, clean, sigma, seed=seed, progress=progress)
         critic = critic.at_contrast(contrast).requires_grad_(False)
-        weights = replace(weights, training={**weights.training, "contrast": contrast})
+        record = {"value": contrast, "sigma": sigma, "psnr": quality}
+        weights = replace(weights, training={**weights.training, "contrast": record})
     regularizer = LocalRegularizer(critic)
     if recipe.noise is None:
         calibration = calibrate_unpaired(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from locreg.bilevel import BilevelCriterion
 from locreg.calibration import calibrate_white_noise
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.images import ImageSource
+from locreg.objective import Objective
 from locreg.options import LBFGSOptions
 from locreg.patches import PatchPool, split_sources
+from locreg.quasi_newton import lbfgs
 from locreg.refinement_options import RefinementRecipe
 from locreg.regularizer import LocalRegularizer
 from locreg.training import train_critic
@@ -24,8 +28,16 @@ from locreg.training_files import (
     log_path,
     training_record,
 )
-from locreg.validation import WhiteNoiseValidation, load_crops
+from locreg.validation import (
+    add_noise,
+    best_lam,
+    denoised_psnr,
+    first_lam,
+    load_crops,
+)
 from locreg.weights import Weights, load_weights, save_weights
+
+_LAM_IMAGES = 6  # training images that the initial lam is fitted on
 
 
 def refine_from_folder(
@@ -39,8 +51,10 @@ def refine_from_folder(
 ) -> Weights:
     """Refine an energy until its minimisers are close to the clean images; write its weight file.
 
-    The energy is 1/2 |x - y|^2 + lam R(x) at one noise level and one lam. What the training needs
-    beyond the initial weights are clean images alone.
+    The energy is 1/2 |x - y|^2 + lam R(x) at one noise level and one lam, and its minimisers, found
+    by L-BFGS, are what is trained and validated. What this needs beyond the initial weights are
+    clean images alone. In the end lam is fitted anew, for the solver that restores by default, at
+    this noise level and a quarter beside it.
 
     Args:
         output: the weight file; its log is written beside it, and until the end a checkpoint.
@@ -49,23 +63,32 @@ def refine_from_folder(
         command: what to record as the command that made the file.
 
     Raises:
-        LocregError: when weights, folders or checkpoint cannot be used, the output cannot be
-            written, or lam is not known.
+        LocregError: when weights, folders or checkpoint cannot be used, or the output cannot be
+            written.
     """
     check_outputs(output, resume)
     initial = load_weights(recipe.initial)
-    critic, lam = _initial_energy(recipe, initial)
+    critic = _initial_critic(recipe, initial)
     channels, options, data = critic.in_channels, recipe.training, recipe.data
     clean, held_out = split_sources(recipe.clean_paths, held_out=data.held_out, seed=data.seed)
+    minimisation = LBFGSOptions(steps=options.solver_steps, tolerance=options.solver_tolerance)
+
+    def crops(files: list[ImageSource], size: int) -> list[Tensor]:
+        return [x.to(device) for x in load_crops(files, size=size, channels=channels)]
+
+    critic.to(device)
+    lam = recipe.lam
+    if lam is None:
+        images = crops(clean[:_LAM_IMAGES], data.validation_size)
+        lam = _fitted_lam(critic, images, recipe.sigma, data.seed, minimisation)
     validate = None
     if held_out:
-        crops = load_crops(held_out, size=data.validation_size, channels=channels)
-        images = [x.to(device) for x in crops]
-        validate = WhiteNoiseValidation(images, recipe.sigma, data.seed)
+        images = crops(held_out, data.validation_size)
+        validate = MinimiserValidation(images, recipe.sigma, lam, data.seed, minimisation)
+    initial_quality = validate(critic)[0] if validate else None
     pool = PatchPool(
         clean, size=options.patch_size, channels=channels, seed=data.seed, augment=data.augment
     )
-    minimisation = LBFGSOptions(steps=options.solver_steps, tolerance=options.solver_tolerance)
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
         "sigma": recipe.sigma,
@@ -83,7 +106,7 @@ def refine_from_folder(
             minimisation=minimisation,
             conjugate_gradients=options.conjugate_gradients,
         ),
-        critic.to(device),
+        critic,
         options,
         validate=validate,
         checkpoint=checkpoint_path(output),
@@ -95,59 +118,93 @@ def refine_from_folder(
     weights = Weights(
         critic=trained.critic.requires_grad_(False).cpu(),
         criterion={"name": "bilevel", "sigma": recipe.sigma, "lam": lam},
-        training={**training_record(options, trained, command), **sources},
+        training={
+            **training_record(options, trained, command),
+            "initial_quality": initial_quality,
+            **sources,
+        },
     )
     save_weights(weights, output)  # an interrupted calibration must not cost the training
     if data.calibration_images:
-        weights = _calibrated(weights, recipe, clean, device, progress)
+        images = crops(clean[: data.calibration_images], data.calibration_size)
+        weights = _calibrated(weights, images, recipe, progress)
         save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
 
 
-def _initial_energy(recipe: RefinementRecipe, initial: Weights) -> tuple[PatchCritic, float]:
-    """The critic to begin with, and lam."""
-    if initial.critic.piecewise_linear:
+@dataclass(frozen=True)
+class MinimiserValidation:
+    """Quality of a critic: PSNR of the minimisers for held-out images with white noise.
+
+    Attributes:
+        images: clean images (1, C, H, W).
+        sigma: level of the noise.
+        lam: weight of R.
+        seed: of the noise.
+        minimisation: options of the solver.
+    """
+
+    images: Sequence[Tensor]
+    sigma: float
+    lam: float
+    seed: int
+    minimisation: LBFGSOptions
+
+    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+        """Mean PSNR in dB."""
+        regularizer = LocalRegularizer(critic)
+        quality = denoised_psnr(
+            lambda y: lbfgs(Objective(y, regularizer, self.lam), y, self.minimisation).image,
+            lambda x, seed: add_noise(x, self.sigma, seed),
+            self.images,
+            seed=self.seed,
+        )
+        return quality, {}
+
+
+def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
+    """The critic to begin with; it knows which of its weights are to be trained."""
+    critic = initial.critic
+    if critic.piecewise_linear:
         raise LocregError(
             f"{recipe.initial} is piecewise linear: its derivatives do not tell how its minimisers "
             "move. Refine a critic with filters or a smooth activation."
         )
-    critic, lam = initial.critic, recipe.lam
     if critic.noise_conditioned:
         critic = critic.at(recipe.sigma)
-        lam = recipe.sigma if lam is None else lam  # one gradient step of this length denoises
-    elif lam is None and initial.calibration is not None:
-        lam = initial.calibration.lam(recipe.sigma)
-    if lam is None:
-        raise LocregError(f"lam was not fitted for {recipe.initial}: give lam.")
     critic.requires_grad_(recipe.training.parameters == "all")
     critic.weights[-1].requires_grad_()
-    return critic, lam
+    return critic
+
+
+def _fitted_lam(
+    critic: PatchCritic,
+    images: Sequence[Tensor],
+    sigma: float,
+    seed: int,
+    minimisation: LBFGSOptions,
+) -> float:
+    """The lam of the best minimisers, to three digits: a resumed run must find the same."""
+    first = first_lam(LocalRegularizer(critic), images, sigma, seed)
+    lam, _ = best_lam(
+        lambda lam: MinimiserValidation(images, sigma, lam, seed, minimisation)(critic)[0], first
+    )
+    return float(f"{lam:.3g}")
 
 
 def _calibrated(
-    weights: Weights,
-    recipe: RefinementRecipe,
-    clean: list[ImageSource],
-    device: torch.device | str,
-    progress: bool,
+    weights: Weights, images: Sequence[Tensor], recipe: RefinementRecipe, progress: bool
 ) -> Weights:
-    """With lam as a function of the noise level."""
-    data = recipe.data
-    crops = load_crops(
-        clean[: data.calibration_images],
-        size=data.calibration_size,
-        channels=weights.critic.in_channels,
+    """With lam as a function of the noise level, around the one that was trained."""
+    sigma = recipe.sigma
+    regularizer = LocalRegularizer(weights.critic.to(images[0].device))
+    calibration = calibrate_white_noise(
+        regularizer,
+        images,
+        degraded_sigmas=(sigma, sigma),
+        seed=recipe.data.seed,
+        sigmas=(sigma / 1.25, sigma, 1.25 * sigma),
+        progress=progress,
     )
-    regularizer = LocalRegularizer(weights.critic).to(device)
-    try:
-        calibration = calibrate_white_noise(
-            regularizer,
-            [x.to(device) for x in crops],
-            degraded_sigmas=(recipe.sigma, recipe.sigma),
-            seed=data.seed,
-            progress=progress,
-        )
-    finally:
-        weights.critic.cpu()
-    return replace(weights, calibration=calibration)
+    return replace(weights, critic=weights.critic.cpu(), calibration=calibration)

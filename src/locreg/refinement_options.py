@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from locreg.errors import UsageError
-from locreg.options import check_at_least, check_lam, check_positive, check_sigma
+from locreg.options import check_at_least, check_choice, check_positive, check_sigma
 from locreg.training_options import CalibratedOptions, LoopOptions, as_paths, check_apart
 
 
@@ -41,6 +41,7 @@ class RefinementOptions(LoopOptions):
         super().__post_init__()
         for name in ("patch_size", "solver_steps", "conjugate_gradients"):
             check_at_least(1, name, getattr(self, name))
+        check_choice("parameters", self.parameters, ("all", "last"))
         check_positive("solver_tolerance", self.solver_tolerance)
 
 
@@ -53,7 +54,7 @@ class RefinementRecipe:
         initial: weight file of the energy to refine, or packaged one. Of a noise-conditioned one
             its energy at ``sigma`` is refined, and the result no longer depends on a level.
         sigma: standard deviation of the white noise that is added.
-        lam: weight of R in the energy; by default that of the initial weights at ``sigma``.
+        lam: weight of R in the energy; by default the best of the initial weights.
     """
 
     clean: Path | tuple[Path, ...]
@@ -68,7 +69,6 @@ class RefinementRecipe:
         if self.sigma == 0:
             raise UsageError("sigma must be above 0: without noise there is nothing to restore.")
         if self.lam is not None:
-            check_lam(self.lam)
             check_positive("lam", self.lam)
         check_apart(self.clean_paths)
 

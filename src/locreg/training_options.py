@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from locreg.errors import UsageError
-from locreg.options import NoiseRange, Precision, check_at_least, check_positive, check_sigma
+from locreg.options import (
+    NoiseRange,
+    Precision,
+    check_at_least,
+    check_choice,
+    check_positive,
+    check_sigma,
+)
 
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
 
@@ -79,6 +86,9 @@ class TrainingOptions(LoopOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("penalty", self.penalty)
+        check_choice("penalty_form", self.penalty_form, get_args(PenaltyForm))
+        if self.patch_size is not None:
+            check_at_least(1, "patch_size", self.patch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,264 @@
+"""What each choice in the training of an unpaired critic is worth: a table of docs/weights.md.
+
+    python benchmarks/ablation.py DATA OUT [--csv docs/ablation.csv]
+
+Grey critics are trained on noise that is added to photographs of bsds500, with one change at a
+time, and validated on the 96x96 centre crops of 12 photographs that are held out: mean PSNR at
+sigma 0.1, restored by the paper's solver at the best lam. No test set is touched. Weights are
+kept in OUT: a trial that is there is not trained again, and one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from locreg.calibration import best_contrast
+from locreg.critic import PatchCritic, standard_layers
+from locreg.images import ImageSource
+from locreg.options import NoiseRange
+from locreg.patches import PatchPool, split_sources
+from locreg.recipes import train_from_folders
+from locreg.refinement import refine_from_folder
+from locreg.refinement_options import RefinementOptions, RefinementRecipe
+from locreg.training import train_critic
+from locreg.training_files import checkpoint_path, log_path
+from locreg.training_options import (
+    CalibratedOptions,
+    CriticOptions,
+    DataOptions,
+    Recipe,
+    TrainingOptions,
+)
+from locreg.validation import WhiteNoiseValidation, load_crops
+from locreg.weights import Weights, load_weights, save_weights
+from locreg.wgan import critic_loss
+
+SIGMA = 0.1
+UNCALIBRATED = DataOptions(validation_sigma=SIGMA, calibration_images=0)
+DEEP = Recipe(
+    clean=Path(),
+    noise=NoiseRange(low=0.05, high=0.3),
+    critic=CriticOptions(channels=1),
+    data=UNCALIBRATED,
+    training=TrainingOptions(iterations=4_000, validate_every=1_000, checkpoint_every=100),
+)
+RIDGE = replace(
+    DEEP,
+    noise=NoiseRange(low=SIGMA, high=SIGMA),
+    critic=CriticOptions(channels=1, filters=64),
+    training=TrainingOptions(
+        iterations=1_000,
+        batch=4,
+        patch_size=60,
+        penalty=10.0,
+        penalty_form="one-sided",
+        learning_rate=5e-3,
+        last_learning_rate=2e-4,
+        weight_average=0.99,
+        validate_every=250,
+        checkpoint_every=100,
+    ),
+)
+
+
+def changed(recipe: Recipe, **training: object) -> Recipe:
+    """The recipe with other constants of training."""
+    return replace(recipe, training=replace(recipe.training, **training))  # type: ignore[arg-type]
+
+
+TRIALS: dict[str, Recipe] = {
+    "deep: the paper's constants, 4,000 iterations": DEEP,
+    "average of the weights, 0.999": changed(DEEP, weight_average=0.999),
+    "penalty mu = 0.1": changed(DEEP, penalty=0.1),
+    "one-sided penalty": changed(DEEP, penalty_form="one-sided"),
+    "squared distance (2-Wasserstein), mu = 0.05": changed(
+        DEEP, penalty_form="squared", penalty=0.05
+    ),
+    "SiLU in place of ReLU": replace(DEEP, critic=CriticOptions(channels=1, activation="silu")),
+    "softplus in place of ReLU": replace(
+        DEEP, critic=CriticOptions(channels=1, activation="softplus")
+    ),
+    "noise of 0.1 alone": replace(DEEP, noise=NoiseRange(low=SIGMA, high=SIGMA)),
+    "noise of 0.02 to 0.5": replace(DEEP, noise=NoiseRange(low=0.02, high=0.5)),
+    "patches of 30x30, 8 a step": changed(DEEP, patch_size=30, batch=8),
+    "clean and noisy patches of the same images": replace(
+        DEEP, data=replace(UNCALIBRATED, common_patches=True)
+    ),
+    "ridge: 64 filters, 60x60 patches, noise of 0.1": RIDGE,
+    "ridge, two-sided penalty": changed(RIDGE, penalty_form="two-sided"),
+    "ridge, squared distance, mu = 0.05": changed(RIDGE, penalty_form="squared", penalty=0.05),
+    "ridge, patches of 13x13, 64 a step": changed(RIDGE, patch_size=13, batch=64),
+    "ridge, last weights in place of their average": changed(RIDGE, weight_average=0.0),
+    "ridge, noise of 0.05 to 0.3": replace(RIDGE, noise=DEEP.noise),
+    "ridge, the same images": replace(RIDGE, data=replace(UNCALIBRATED, common_patches=True)),
+    "ridge, 3,000 iterations": changed(RIDGE, iterations=3_000),
+}
+CONDITIONED = "noise level as an input"
+REFINED: dict[str, RefinementOptions] = {
+    "ridge with contrast, refined: one weight per filter": RefinementOptions(
+        parameters="last", iterations=200
+    ),
+    "ridge with contrast, refined: all weights": RefinementOptions(),
+}
+
+
+@dataclass(frozen=True)
+class ConditionedCriterion:
+    """Criterion (7) of r(z; s): at each level the noisy patches are those of that level."""
+
+    clean: PatchPool
+    noisy: PatchPool
+    noise: NoiseRange
+    options: TrainingOptions
+    terms = ("wasserstein", "gradient_penalty")
+
+    @property
+    def skipped(self) -> dict[ImageSource, str]:
+        """Files that could not be used."""
+        return self.clean.skipped | self.noisy.skipped
+
+    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+        """Set the gradients; returns the terms."""
+        count, random = self.options.batch, np.random.default_rng(iteration)
+        clean, noisy = (
+            torch.from_numpy(pool.patches(count, iteration)) for pool in (self.clean, self.noisy)
+        )
+        sigma = torch.from_numpy(random.uniform(self.noise.low, self.noise.high, count)).float()
+        drawn = torch.from_numpy(random.standard_normal(tuple(noisy.shape))).float()
+        terms = critic_loss(
+            partial(critic, sigma=sigma),
+            clean,
+            noisy + sigma.view(-1, 1, 1, 1) * drawn,
+            torch.from_numpy(random.random(count)).float(),
+            self.options.penalty,
+        )
+        critic.zero_grad()
+        torch.autograd.backward(terms.loss)
+        return torch.stack([terms.wasserstein, terms.gradient_penalty]).detach()
+
+
+def train_conditioned(path: Path, clean: Path, resume: bool) -> Weights:
+    """DEEP with the noise level as one more input channel; the weights at 0.1 are kept."""
+    training, held_out = split_sources([clean], held_out=UNCALIBRATED.held_out, seed=0)
+    half = len(training) // 2
+    network = PatchCritic(standard_layers(), in_channels=1, noise_conditioned=True)
+    pools = [
+        PatchPool(part, size=network.receptive_field, channels=1, seed=seed, augment=True)
+        for seed, part in enumerate((training[:half], training[half:]))
+    ]
+    assert DEEP.noise is not None
+    crops = load_crops(held_out, size=UNCALIBRATED.validation_size, channels=1)
+    validation = WhiteNoiseValidation(crops, SIGMA, 0)
+    trained = train_critic(
+        ConditionedCriterion(pools[0], pools[1], DEEP.noise, DEEP.training),
+        network,
+        DEEP.training,
+        validate=lambda critic: validation(critic.at(SIGMA)),
+        checkpoint=checkpoint_path(path),
+        resume=resume,
+    )
+    weights = Weights(
+        critic=trained.critic.at(SIGMA).requires_grad_(False),
+        training={"validations": trained.validations},
+    )
+    save_weights(weights, path)
+    checkpoint_path(path).unlink()
+    return weights
+
+
+def add_contrast(path: Path, ridge: Path, clean: Path) -> Weights:
+    """The ridge critic at its best contrast, fitted on training images."""
+    weights = load_weights(ridge)
+    training, held_out = split_sources([clean], held_out=UNCALIBRATED.held_out, seed=0)
+    contrast, _ = best_contrast(
+        weights.critic, load_crops(training[:16], size=128, channels=1), SIGMA, seed=0
+    )
+    critic = weights.critic.at_contrast(contrast)
+    crops = load_crops(held_out, size=UNCALIBRATED.validation_size, channels=1)
+    quality, details = WhiteNoiseValidation(crops, SIGMA, 0)(critic)
+    validations = [{"quality": quality, "contrast": contrast, **details}]
+    weights = Weights(critic=critic, training={"validations": validations})
+    save_weights(weights, path)
+    return weights
+
+
+def trained(name: str, path: Path, step: Callable[[Path, bool], Weights]) -> Weights:
+    """The weights of a trial, trained or trained on if need be."""
+    print(name, flush=True)
+    resume = checkpoint_path(path).exists()
+    if path.exists() and not resume:
+        return load_weights(path)
+    if not resume:
+        log_path(path).unlink(missing_ok=True)  # of a trial that was stopped at once
+    return step(path, resume)
+
+
+def main() -> None:
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--part", help="i/n: only train every n-th trial, from the i-th on")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    clean = options.data / "bsds500"
+
+    def path_of(name: str) -> Path:
+        words = "".join(c if c.isalnum() else " " for c in name).split()
+        return Path(options.out, "-".join(words) + ".safetensors")
+
+    contrasted, ridge = "ridge with contrast", next(name for name in TRIALS if "64 filters" in name)
+
+    def refined(settings: RefinementOptions, path: Path, resume: bool) -> Weights:
+        recipe = RefinementRecipe(
+            clean=clean,
+            initial=path_of(contrasted),
+            sigma=SIGMA,
+            data=CalibratedOptions(calibration_images=0),
+            training=settings,
+        )
+        return refine_from_folder(path, recipe, resume=resume)
+
+    steps: dict[str, Callable[[Path, bool], Weights]] = {
+        name: lambda path, resume, r=recipe: train_from_folders(  # type: ignore[misc]
+            path, replace(r, clean=clean), resume=resume
+        )
+        for name, recipe in TRIALS.items()
+    }
+    steps[CONDITIONED] = lambda path, resume: train_conditioned(path, clean, resume)
+    if options.part is not None:  # those that build on others come after all parts
+        part, parts = map(int, options.part.split("/"))
+        for name in list(steps)[part::parts]:
+            trained(name, path_of(name), steps[name])
+        return
+    steps[contrasted] = lambda path, _: add_contrast(path, path_of(ridge), clean)
+    for name, settings in REFINED.items():
+        steps[name] = partial(refined, settings)
+    rows: list[Sequence[object]] = []
+    for name, step in steps.items():
+        weights = trained(name, path_of(name), step)
+        curve = [v["quality"] for v in weights.training["validations"]]
+        size = sum(p.numel() for p in weights.critic.parameters())
+        rows.append((name, size, f"{max(curve):.2f}", f"{curve[-1]:.2f}"))
+    print("| trial | parameters | best dB | last dB |\n| --- | --- | --- | --- |")
+    for row in rows:
+        print("|", " | ".join(map(str, row)), "|")
+    if options.csv is not None:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("trial", "parameters", "best_psnr", "last_psnr"))
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
