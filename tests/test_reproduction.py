@@ -82,7 +82,7 @@ def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("locreg.recipes._calibrate", interrupt)
+        patch.setattr("locreg.recipes.calibrate_white_noise", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run.critic(paper.FIGURE_NOISE)
     path = run.critic(paper.FIGURE_NOISE)
