@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from locreg.cli import main
 from locreg.critic import PatchCritic, standard_layers
@@ -194,6 +195,8 @@ def test_weights_that_know_the_noise_level_choose_their_solver(files, capsys, mo
         (("upscale", "in.png", "--factor", "1"), 2, "factor"),
         (("upscale", "in.png", "--lam", "best"), 2, "discrepancy or score"),
         (("upscale", "in.png", "--sigma", "25"), 2, "25/255"),
+        (("denoise", "in.png", "--sigma", "0", "--lam", "sure"), 2, "needs noise"),
+        (("denoise", "in.png", "--sigma", "0.9"), 1, "trained for noise in 0:0.5"),
     ],
 )
 def test_mistakes_are_one_sentence(files, capsys, monkeypatch, arguments, status, says):
@@ -204,3 +207,25 @@ def test_mistakes_are_one_sentence(files, capsys, monkeypatch, arguments, status
     assert err.count("\n") == 1
     assert out == ""
     assert not (files / "out.png").exists()
+
+
+def test_an_image_that_fails_does_not_stop_the_others(files, capsys, monkeypatch):
+    """One is flat, so that no noise is found for the rule; one does not fit into memory."""
+    monkeypatch.chdir(files)
+    (files / "many").mkdir()
+    write_image(files / "many" / "flat.png", np.full((3, 40, 40), 0.5, dtype=np.float32))
+    noisy = np.random.default_rng(0).normal(0.5, 0.1, (3, 40, 40)).astype(np.float32)
+    write_image(files / "many" / "noisy.png", noisy)
+    rule = ("denoise", "many", "-o", "out", "--weights", "alr-rgb", "--lam", "discrepancy")
+    status, _, err = run(capsys, monkeypatch, *rule, "--steps", "5")
+    assert status == 1
+    assert "flat.png: This choice of lam needs noise" in err
+    assert [path.name for path in (files / "out").iterdir()] == ["noisy.png"]
+
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("locreg.restoration.restore", exhausted)
+    status, _, err = run(capsys, monkeypatch, "denoise", "many", "-o", "other")
+    assert status == 1
+    assert err.count("does not fit into the memory") == 2

@@ -130,6 +130,32 @@ def test_an_image_is_solved_as_if_it_were_alone(name):
     assert together.status is Status.CONVERGED
 
 
+def test_an_image_that_finds_no_decrease_costs_the_others_nothing():
+    """Near 0 the first image gets a gradient that leads upwards: it must give up, alone."""
+
+    class PartlyWrong:
+        def __init__(self, wrong):
+            self.wrong = torch.tensor(wrong).view(-1, 1, 1, 1)
+
+        def value_and_grad(self, x):
+            near = x.flatten(1).norm(dim=1).view(-1, 1, 1, 1) < 6
+            slope = x + 4 * x.pow(3)
+            value = (0.5 * x.square() + x.pow(4)).flatten(1).sum(1)
+            return value, torch.where(near & self.wrong, -9 * slope, slope)
+
+    random = torch.Generator().manual_seed(3)
+    y = 3 * torch.randn(2, 1, 6, 6, dtype=torch.float64, generator=random)
+    options = LBFGSOptions(steps=400, tolerance=1e-5)
+    found = lbfgs(Objective(y, PartlyWrong([True, False]), 1.0), y, options)
+    alone = lbfgs(Objective(y[1:], PartlyWrong([False]), 1.0), y[1:], options)
+    assert found.status is Status.STALLED
+    assert alone.status is Status.CONVERGED
+    assert torch.equal(found.image[1:], alone.image)
+    energies = torch.stack([iterate.energy for iterate in found.history])
+    moved = torch.stack([iterate.step_size for iterate in found.history])[:-1] > 0
+    assert torch.equal(energies[1:] < energies[:-1], moved)
+
+
 def test_lbfgs_reaches_a_kink_and_calls_it_stalled():
     """min 1/2 |x - y|^2 + |x|_1 for |y| < 1 is x = 0, where the gradient does not vanish."""
     y = random_image(1, 1, 1, 4)

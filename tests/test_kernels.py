@@ -80,6 +80,13 @@ def test_a_pickle_is_not_loaded(tmp_path):
         read_kernel(str(tmp_path / "k.npy"))
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no archive"])
+def test_a_file_that_is_no_array_is_refused(tmp_path, content):
+    (tmp_path / "k.npy").write_bytes(content)
+    with pytest.raises(LocregError, match=r"k\.npy is not a complete \.npy file"):
+        read_kernel(str(tmp_path / "k.npy"))
+
+
 def test_the_brightness_of_an_image_is_kept():
     check_kernel(read_kernel("gaussian:7:3"))
     with pytest.raises(LocregError, match="brightness"):

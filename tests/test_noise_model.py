@@ -165,8 +165,10 @@ def test_an_energy_of_learned_noise_denoises_at_its_own_level(folders, tmp_path)
     assert found.sigma == level
     assert torch.equal(found.image, restore(y, regularizer, sigma="auto").image)
     assert psnr(found.image, clean).item() > psnr(y, clean).item() + 2
-    weaker = restore(y, regularizer, sigma=0.5 * level).image
+    weaker = restore(y, regularizer, sigma=0.75 * level).image
     assert (weaker - y).norm() < (found.image - y).norm()
+    with pytest.raises(UsageError, match="give a sigma from"):
+        restore(y, regularizer, sigma=0.5 * level)
     with pytest.raises(UsageError, match="white noise"):
         restore(y, regularizer, lam="sure")
     with pytest.raises(UsageError, match="denoising alone"):

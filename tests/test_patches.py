@@ -105,7 +105,7 @@ def test_a_folder_without_usable_images_is_refused(tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.png").write_text("hello")
     pool = PatchPool(sorted(tmp_path.iterdir()), size=5, channels=3, seed=0)
-    with pytest.raises(LocregError, match=r"None of the images.*\.png"):
+    with pytest.raises(LocregError, match=r"None of 3 images.*\.png"):
         pool.patches(1, 0)
 
 

@@ -80,7 +80,8 @@ def test_the_residual_is_what_the_operator_leaves():
     y = random_image(1, 1, 12, 12, dtype=torch.float32)
 
     class Known(Quadratic):
-        in_channels, calibration, noise_conditioned, learned_level = 1, None, False, None
+        in_channels, calibration, noise_conditioned = 1, None, False
+        learned_level = noise_range = None
 
     found = restore(y, Known(), operator, lam=0.1)
     torch.testing.assert_close(found.residual, y - operator.A(found.image))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 from conftest import random_image, small_critic
 from locreg.calibration import calibrate_unpaired, calibrate_white_noise, estimate_sigma
+from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
-from locreg.options import AdamOptions, GradientDescentOptions
-from locreg.regularizer import LocalRegularizer
+from locreg.operators import inpainting
+from locreg.options import AdamOptions, AnnealingOptions, GradientDescentOptions
+from locreg.regularizer import LocalRegularizer, load
 from locreg.restoration import restore
 from locreg.solvers import Status
 from locreg.validation import add_noise, growing_root, psnr
@@ -208,6 +211,29 @@ def test_wrong_input_is_refused(change, error, words):
     arguments = {"y": random_image(1, 1, 9, 9), "regularizer": calibrated(), **change}
     with pytest.raises(error, match=words):
         restore(**arguments)
+
+
+def test_levels_far_from_those_of_the_training_are_refused():
+    critic = PatchCritic(standard_layers((4,) * 6, "silu"), in_channels=1, noise_conditioned=True)
+    criterion = {"name": "denoising", "noise": [0.05, 0.1]}
+    energy = LocalRegularizer(Weights(critic=critic.requires_grad_(False), criterion=criterion))
+    y = random_image(1, 1, 9, 9).float()
+    for sigma in (0.02, 0.2, np.float32(0.2)):
+        with pytest.raises(LocregError, match=r"trained for noise in 0\.05:0\.1"):
+            restore(y, energy, sigma=sigma)
+    assert restore(y, energy, sigma=0.12).sigma == 0.12
+    identity = inpainting(torch.ones(9, 9, dtype=torch.bool), (1, 9, 9), y.device)
+    annealed = restore(y, energy, identity, sigma=0.01, solver=AnnealingOptions(steps=3))
+    sizes = [iterate.step_size for iterate in annealed.solution.history]
+    weight = annealed.lam * 0.01  # tau = s / lam_s = s^2 / (lam sigma)
+    levels = [(float(size) * weight) ** 0.5 for size in sizes[:-1]]
+    assert levels == pytest.approx([0.1, (0.1 * 0.05) ** 0.5, 0.05], rel=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [25, -0.1])
+def test_a_regularizer_is_not_asked_for_a_level_that_cannot_be(sigma):
+    with pytest.raises(UsageError, match=r"[Nn]oise level"):
+        load("denoise-gray").grad(random_image(1, 1, 9, 9), sigma)
 
 
 def test_the_solver_starts_where_it_is_told():

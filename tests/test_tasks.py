@@ -211,6 +211,31 @@ def test_a_mask_may_hold_any_numbers_above_zero(scene, regularizer):
         assert torch.equal(inpaint(scene, regularizer, mask, **given).image, expected)
 
 
+@pytest.mark.parametrize("weights", ["alr-rgb", "denoise-rgb"])
+@pytest.mark.parametrize("solver", [None, LBFGSOptions(steps=4)])
+def test_holes_of_an_image_without_noise_are_filled_by_the_regularizer(scene, weights, solver):
+    known = torch.ones(scene.shape[-2:], dtype=torch.bool)
+    known[30:34, 20:60] = False
+    found = inpaint(scene, locreg.load(weights), known, sigma=0.0, solver=solver)
+    first = fill(torch.where(known, scene, 0), known)
+    assert found.sigma == 0
+    assert found.lam > 0
+    assert (found.image - first)[..., ~known].abs().max() > 1e-4
+
+
+def test_wrong_shapes_are_said(scene, regularizer):
+    known = torch.ones(scene.shape[-2:])
+    for wrong, words in [
+        (lambda: deblur(scene, regularizer, KERNEL[None, None]), "must be a matrix"),
+        (lambda: deblur(scene[0], regularizer, KERNEL), r"\(B, C, H, W\)"),
+        (lambda: inpaint(scene, regularizer, known[None, None]), "known must have the shape"),
+        (lambda: inpaint(scene[0], regularizer, known), r"\(B, C, H, W\)"),
+        (lambda: upscale(scene[0], regularizer), r"\(B, C, H, W\)"),
+    ]:
+        with pytest.raises(LocregError, match=words):
+            wrong()
+
+
 def test_grey_weights_restore_the_channels_of_a_colour_image(scene):
     grey = locreg.load("alr-gray")
     given = {"sigma": 0.02, "solver": AdamOptions(steps=2)}
@@ -243,7 +268,7 @@ def test_weights_of_one_lam_can_use_a_principle(scene, regularizer):
 
 def test_principles_that_cannot_work_say_why(scene, regularizer):
     for rule in ("discrepancy", "sure"):
-        with pytest.raises(UsageError, match="above 0"):
+        with pytest.raises(LocregError, match="above 0"):
             restore(scene, regularizer, sigma=0.0, lam=rule)
     with pytest.raises(UsageError, match="sure, discrepancy, score, got 'best'"):
         restore(scene, regularizer, sigma=0.1, lam="best")

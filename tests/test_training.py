@@ -237,6 +237,7 @@ def test_the_recorded_command_names_files_without_their_folders():
         ["train", "--clean", "/home/me/sharp", "-o", "a.safetensors", "--resume"]
     )
     assert command == "locreg train --clean sharp -o a.safetensors"
+    assert shell_command(["train", "--clean=/me/sharp"]) == "locreg train --clean=sharp"
 
 
 def test_misuse_is_refused(folder, tmp_path):

@@ -47,7 +47,10 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     assert not checkpoint_path(weights).exists()
     status, _, said = locreg(*arguments, "--damage", "any")
     assert status == 1
-    assert "learned with other options" in said
+    assert "learned from other images or with other options" in said
+    write_image(noisy / "new.png", np.zeros((3, 40, 40), dtype=np.float32))
+    assert "learned from other images" in locreg(*arguments)[2]
+    (noisy / "new.png").unlink()
     (out / "0.png").unlink()
     status, text, said = locreg(*arguments)
     assert status == 0

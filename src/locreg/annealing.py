@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from locreg.objective import LinearOperator, Objective, Regularizer
-from locreg.options import AnnealingOptions, check_positive
+from locreg.options import LEAST_SIGMA, AnnealingOptions, check_positive
 from locreg.solvers import Iterate, OnStep, Solution, Status, finite, record
-
-LEAST_SIGMA = 0.002  # about the step between two values of an 8-bit image
 
 
 class ConditionedRegularizer(Protocol):

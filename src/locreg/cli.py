@@ -25,7 +25,8 @@ from locreg.cli_common import (
     say,
     scores_of,
 )
-from locreg.cli_evaluate import Evaluate, FitEpll, Reproduce
+from locreg.cli_evaluate import Evaluate
+from locreg.cli_reproduce import FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.cli_train import Refine, Restore, Train, TrainDenoiser
 from locreg.errors import LocregError, UsageError

@@ -30,11 +30,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from locreg.batch import Job
+    from locreg.options import SolverOptions
     from locreg.regularizer import LocalRegularizer
-    from locreg.restoration import Restoration
+    from locreg.restoration import Lam, Restoration
+    from locreg.solvers import OnStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What every task is told beside the observation: arguments of `locreg.restore`."""
+
+    sigma: float | Literal["auto"]
+    lam: Lam
+    solver: SolverOptions
+    on_step: OnStep
+
 
 # From an observation, its regularizer and what all tasks take, to a restoration.
-Task = Callable[["Tensor", "LocalRegularizer", dict[str, Any]], "Restoration"]
+Task = Callable[["Tensor", "LocalRegularizer", Given], "Restoration"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +67,17 @@ class Denoise:
     def run(self) -> int:
         """Denoise every image that is not there yet."""
 
-        def denoise(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+        def denoise(y: Tensor, regularizer: LocalRegularizer, given: Given) -> Restoration:
             from locreg.restoration import restore
 
-            return restore(y, regularizer, **given)
+            return restore(
+                y,
+                regularizer,
+                sigma=given.sigma,
+                lam=given.lam,
+                solver=given.solver,
+                on_step=given.on_step,
+            )
 
         record = {"task": "denoise"}
         return restore_files(self.input, self.output, self.settings, denoise, record)
@@ -89,10 +109,19 @@ class Deblur:
 
         kernel = read_kernel(self.kernel, normalize=self.normalize_kernel)
 
-        def deblur(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+        def deblur(y: Tensor, regularizer: LocalRegularizer, given: Given) -> Restoration:
             from locreg import tasks
 
-            return tasks.deblur(y, regularizer, kernel, border=self.border, **given)
+            return tasks.deblur(
+                y,
+                regularizer,
+                kernel,
+                border=self.border,
+                sigma=given.sigma,
+                lam=given.lam,
+                solver=given.solver,
+                on_step=given.on_step,
+            )
 
         record = {"task": "deblur", "kernel": self.kernel, "border": self.border}
         return restore_files(self.input, self.output, self.settings, deblur, record)
@@ -120,12 +149,20 @@ class Inpaint:
 
         missing = read_mask(self.mask)
 
-        def inpaint(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+        def inpaint(y: Tensor, regularizer: LocalRegularizer, given: Given) -> Restoration:
             import torch
 
             from locreg import tasks
 
-            return tasks.inpaint(y, regularizer, torch.from_numpy(~missing), **given)
+            return tasks.inpaint(
+                y,
+                regularizer,
+                torch.from_numpy(~missing),
+                sigma=given.sigma,
+                lam=given.lam,
+                solver=given.solver,
+                on_step=given.on_step,
+            )
 
         record = {"task": "inpaint", "mask": str(self.mask)}
         return restore_files(self.input, self.output, self.settings, inpaint, record)
@@ -155,11 +192,18 @@ class Upscale:
         if self.factor < 2:
             raise UsageError(f"factor must be a whole number of at least 2, got {self.factor}.")
 
-        def upscale(y: Tensor, regularizer: LocalRegularizer, given: dict[str, Any]) -> Restoration:
+        def upscale(y: Tensor, regularizer: LocalRegularizer, given: Given) -> Restoration:
             from locreg import tasks
 
             return tasks.upscale(
-                y, regularizer, self.factor, antialiasing=self.antialiasing, **given
+                y,
+                regularizer,
+                self.factor,
+                antialiasing=self.antialiasing,
+                sigma=given.sigma,
+                lam=given.lam,
+                solver=given.solver,
+                on_step=given.on_step,
             )
 
         record = {"task": "upscale", "factor": self.factor, "antialiasing": self.antialiasing}
@@ -172,7 +216,7 @@ def restore_files(
     """Restore what is not there yet; in a folder, one failure does not stop the others."""
     from locreg.batch import plan
 
-    arguments = settings.task_arguments()
+    settings.noise_and_lam()  # what is wrong with all images shows before any is read
     torch_device(settings.device)
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
@@ -185,7 +229,7 @@ def restore_files(
     failures = 0
     for job in waiting:
         try:
-            done = _restore_file(job, settings, arguments, task, regularizers, record)
+            done = _restore_file(job, settings, task, regularizers, record)
             if job.page is not None:
                 _write_page(job.page, done, settings, regularizers)
         except UsageError:
@@ -203,7 +247,6 @@ def restore_files(
 def _restore_file(
     job: Job,
     settings: Settings,
-    arguments: dict[str, Any],
     task: Task,
     regularizers: dict[str, LocalRegularizer],
     task_record: dict[str, Any],
@@ -214,6 +257,7 @@ def _restore_file(
     from locreg.records import history_record, restoration_record, sentence
     from locreg.solvers import Status
 
+    sigma, lam = settings.noise_and_lam()
     image = read_image(job.source)
     check_writable(job.target, image)
     name = settings.weights_for(image.pixels)
@@ -224,11 +268,18 @@ def _restore_file(
         solver = settings.solver_options(regularizers[name], denoising=denoising)
         steps = 1 if isinstance(solver, GradientStepOptions) else solver.steps
         with Progress(job.source.name, steps) as on_step:
-            given = {**arguments, "solver": solver, "on_step": on_step}
+            given = Given(sigma=sigma, lam=lam, solver=solver, on_step=on_step)
             y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
             found = task(y, regularizers[name], given)
     except LocregError as error:
         raise type(error)(f"{job.source}: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise LocregError(
+            f"{job.source} does not fit into the memory of the device {settings.device}: choose "
+            "another --device, or cut the image into parts."
+        ) from None
     if found.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
     if denoising and settings.sigma == "auto" and found.sigma is not None:
@@ -242,6 +293,16 @@ def _restore_file(
     else:
         print(sentence(record))
     return _Done(image.pixels, pixels, found, record)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch says so by a class on a GPU, and in words on a CPU."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        word in str(error) for word in words
+    )
 
 
 def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:

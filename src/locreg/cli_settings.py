@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from locreg.regularizer import LocalRegularizer
+    from locreg.restoration import Lam
 
 _SOLVERS: dict[str, type[SolverOptions]] = {
     "adam": AdamOptions,
@@ -79,21 +80,23 @@ class Settings:
     json: bool = False
     """Print one machine-readable record per image, with the energy at every step."""
 
-    def task_arguments(self) -> dict[str, Any]:
+    def noise_and_lam(self) -> tuple[float | Literal["auto"], Lam]:
         """sigma and lam, checked.
 
         Raises:
             UsageError: when one of them cannot be.
         """
-        sigma: float | str | None = number_or(("auto",), "sigma", self.sigma)
-        lam = number_or(("auto", "sure", "discrepancy", "score"), "lam", self.lam)
+        sigma: Any = number_or(("auto",), "sigma", self.sigma)
+        lam: Any = number_or(("auto", "sure", "discrepancy", "score"), "lam", self.lam)
         if isinstance(sigma, float):
             check_sigma(sigma)
         if isinstance(lam, float):
             check_lam(lam)
+        if sigma == 0 and lam in ("sure", "discrepancy"):
+            raise UsageError(f"--lam {lam} needs noise: give a sigma above 0, or another --lam.")
         if self.steps is not None:
             check_at_least(1, "steps", self.steps)
-        return {"sigma": sigma, "lam": None if lam == "auto" else lam}
+        return sigma, None if lam == "auto" else lam
 
     def weights_for(self, pixels: NDArray[np.float32]) -> str:
         """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""

@@ -68,7 +68,8 @@ class Restore:
 
         if self.iterations is not None:
             check_at_least(1, "iterations", self.iterations)
-        check_folders(self.degraded, self.output)
+        for folder in (self.degraded, *(path for path in self.clean if path.is_dir())):
+            check_folders(folder, self.output)
         output = self.output.resolve()
         weights = self.output.parent / f"{output.name}.safetensors"
         self._learn(weights)
@@ -111,12 +112,19 @@ class Restore:
 
     def _check_same(self, path: Path, weights: Weights, recipe: Recipe | DenoiserRecipe) -> None:
         """Refuse weights that were learned in another way than is asked for now."""
+        from locreg.images import list_sources
+        from locreg.training_files import listing
+
         kind = "denoising" if self.damage == "noise" else "wasserstein"
-        same_kind = weights.criterion.get("name") == kind
-        if not same_kind or weights.training.get("iterations") != recipe.training.iterations:
+        found = weights.training
+        if (
+            weights.criterion.get("name") != kind
+            or found.get("iterations") != recipe.training.iterations
+            or found.get("files") != listing(list_sources([*self.clean, self.degraded]))
+        ):
             raise LocregError(
-                f"{path} was learned with other options: delete it and {self.output}, or give "
-                "another output."
+                f"{path} was learned from other images or with other options: delete it and "
+                f"{self.output}, or give another output."
             )
 
 

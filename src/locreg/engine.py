@@ -2,8 +2,8 @@
 
 No autograd: a tile of scores is computed forward, its sum is propagated back by hand, and the
 gradients of neighbouring tiles are added where their patches overlap. A tile's activations stay in
-the processor's cache, and memory does not grow with the image. The result does not depend on the
-tile size, up to the rounding of sums.
+the processor's cache; of the image's size are only its padded copy and the gradient. The result
+does not depend on the tile size, up to the rounding of sums.
 """
 
 from __future__ import annotations

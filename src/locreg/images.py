@@ -85,11 +85,13 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def find_channels(files: Iterable[Path]) -> set[Literal[1, 3]]:
-    """The numbers of channels, 1 or 3, of the images; those that cannot be read are left out."""
+    """The numbers of channels, 1 or 3, of the images; those that are no images are left out."""
     found: set[Literal[1, 3]] = set()
     for path in files:
         with contextlib.suppress(LocregError):
-            found.add(3 if read_samples(path).shape[2] >= 3 else 1)
+            image = _open(path)
+            _check_kind(image, path)
+            found.add(3 if image.bands >= 3 else 1)
     return found
 
 
@@ -283,9 +285,7 @@ def _open(path: ImageSource) -> Any:
         raise LocregError(f"{path} is not an image that can be read.") from None
 
 
-def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
-    import pyvips
-
+def _check_kind(image: Any, path: ImageSource) -> None:
     if "n-pages" in image.get_fields() and image.get("n-pages") > 1:
         raise LocregError(
             f"{path} has {image.get('n-pages')} frames or pages: save the one you want by itself."
@@ -294,6 +294,12 @@ def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
         raise LocregError(f"{path} is a {image.interpretation} image: convert it to RGB first.")
     if image.bands > 4:
         raise LocregError(f"{path} has {image.bands} channels; grey, RGB and alpha are supported.")
+
+
+def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
+    import pyvips
+
+    _check_kind(image, path)
     try:
         samples = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
     except pyvips.Error:

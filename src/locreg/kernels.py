@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,9 @@ def _from_file(path: Path) -> NDArray[np.float32]:
         samples: NDArray[np.float32] = to_channels(read_samples(path), 1)[0].astype(np.float32)
         return samples
     try:
-        kernel = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            kernel = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile):
         raise LocregError(f"{path} is not a complete .npy file of numbers.") from None
     if not isinstance(kernel, np.ndarray) or kernel.dtype.kind not in "fiu":
         raise LocregError(f"{path} must hold an array of real numbers.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from locreg.errors import LocregError, UsageError
+from locreg.errors import LocregError
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import Solution
 from locreg.validation import best_lam, growing_root
@@ -134,7 +134,9 @@ def lam_by_score(inversion: Inversion, regularizer: LocalRegularizer, first: flo
 
 def _check_level(sigma: float) -> None:
     if not sigma > 0:
-        raise UsageError("This choice of lam needs a noise level above 0: give sigma.")
+        raise LocregError(
+            "This choice of lam needs noise, and none is there: give lam, or a sigma above 0."
+        )
 
 
 def _energy(x: Tensor) -> float:
@@ -145,16 +147,18 @@ def _root(
     solve: Callable[[float], Solution], excess: Callable[[Solution], float], first: float
 ) -> ChosenLam:
     """The lam where ``excess``, which grows with lam, changes sign."""
-    solutions = dict[float, Solution]()
+    tried = list[float]()
+    last = list[Solution]()  # alone: all of them would be many large images
 
     def excess_at(lam: float) -> float:
-        solutions[lam] = solve(lam)
-        return excess(solutions[lam])
+        tried.append(lam)
+        last[:] = [solve(lam)]
+        return excess(last[0])
 
     lam = growing_root(excess_at, first)
     if lam is None:
         raise LocregError(
-            f"No lam between {min(solutions):.3g} and {max(solutions):.3g} satisfies the "
-            "principle: give lam, or check sigma."
+            f"No lam between {min(tried):.3g} and {max(tried):.3g} satisfies the principle: give "
+            "lam, or check sigma."
         )
-    return ChosenLam(lam, solutions[lam])
+    return ChosenLam(lam, last[0])

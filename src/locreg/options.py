@@ -18,6 +18,14 @@ ANTIALIASING = 0.35
 
 LEAST_NOISE = 0.004  # below it, one step of an 8-bit image, hardly any noise is there
 
+# Through an operator noise is never taken for less than about half that step: without noise the
+# data would leave nothing to the regularizer, where they say nothing themselves either.
+LEAST_SIGMA = 0.002
+
+# Shares of the noise that weights are trained for, that a user may ask them to remove; learned
+# noise is varied so in training.
+SERVED_SHARES = (0.7, 1.3)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseRange:
@@ -117,8 +125,10 @@ class AdamOptions:
 
     def __post_init__(self) -> None:
         check_at_least(1, "steps", self.steps)
-        if min(self.learning_rate, self.last_learning_rate) <= 0:
-            raise UsageError("Learning rates must be positive.")
+        check_positive("learning_rate", self.learning_rate)
+        check_positive("last_learning_rate", self.last_learning_rate)
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise UsageError("beta1 and beta2 must be in [0, 1).")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,7 @@ class GradientDescentOptions:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.step_size <= 0 or self.tolerance < 0:
+        if not (self.steps >= 1 and self.step_size > 0 and self.tolerance >= 0):
             raise UsageError("steps and step_size must be positive, tolerance at least 0.")
 
 
@@ -160,9 +170,9 @@ class ProximalGradientOptions:
     inertia: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.first_step <= 0 or self.tolerance < 0:
+        if not (self.steps >= 1 and self.first_step > 0 and self.tolerance >= 0):
             raise UsageError("steps and first_step must be positive, tolerance at least 0.")
-        if self.growth < 1 or not 0 <= self.inertia < 1:
+        if not (self.growth >= 1 and 0 <= self.inertia < 1):
             raise UsageError("growth must be at least 1 and inertia in [0, 1).")
 
 
@@ -185,7 +195,7 @@ class LBFGSOptions:
     curvature: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.memory < 1 or self.tolerance < 0:
+        if not (self.steps >= 1 and self.memory >= 1 and self.tolerance >= 0):
             raise UsageError("steps and memory must be positive, tolerance at least 0.")
         if not 0 < self.decrease < self.curvature < 1:
             raise UsageError("The Wolfe constants must satisfy 0 < decrease < curvature < 1.")

@@ -86,8 +86,8 @@ class PatchPool:
         images = [image for image in self._slots.values() if image is not None]
         if not images:
             raise LocregError(
-                f"None of the images around {self._order[0]} can be used; "
-                f"the first problem was: {next(iter(self.skipped.values()))}"
+                f"None of {len(self._slots)} images that were read can be used; the last problem "
+                f"was: {list(self.skipped.values())[-1]}"
             )
         random = np.random.default_rng([_BATCH, self.seed, iteration])
         batch = [self._draw(images, random) for _ in range(count)]

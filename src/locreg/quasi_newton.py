@@ -38,7 +38,8 @@ def lbfgs(
     A step goes along ``d = -H grad E``, where H is the inverse curvature seen in the last moves,
     as far as the weak Wolfe conditions ask: a decrease of the energy, and a flatter slope. These
     need no smoothness and so serve a ReLU critic with its kinks too (Lewis and Overton, Math.
-    Program. 2013). Directions, step lengths and stopping are each image's own.
+    Program. 2013). Directions, step lengths and stopping are each image's own; the number of
+    gradients is that of the batch.
 
     Nocedal and Wright, *Numerical Optimization* (2006), algorithms 7.4 and 7.5.
     """
@@ -47,6 +48,7 @@ def lbfgs(
     gradients = 1
     moves: deque[tuple[Tensor, Tensor]] = deque(maxlen=options.memory)
     stalled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    curved = torch.zeros_like(stalled)  # has moves to take its curvature from
     history: list[Iterate] = []
     while True:
         converged = gradient_norm(at_x) <= options.tolerance * x[0].numel() ** 0.5
@@ -63,12 +65,18 @@ def lbfgs(
         gradients += trials
         record(history, at_x, length, on_step)
         failed = running & (length == 0)
-        if moves and failed.any():
-            moves.clear()  # before giving up, try the steepest descent
-            continue
-        stalled |= failed
+        stalled |= failed & ~curved
+        if (failed & curved).any():  # before giving up, try the steepest descent
+            moves = deque((_kept(~failed, pair) for pair in moves), maxlen=options.memory)
+        curved = (curved | (length > 0)) & ~failed
         moves.append((following - x, at_following.gradient - at_x.gradient))
         x, at_x = following, at_following
+
+
+def _kept(kept: Tensor, move: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The move of these images, and none of the others."""
+    s, y = (scale(kept, part) for part in move)
+    return s, y
 
 
 def _status(at_x: Evaluation, converged: Tensor, running: Tensor, used_up: bool) -> Status | None:

@@ -26,6 +26,7 @@ from locreg.training_files import (
     check_outputs,
     checkpoint_path,
     folder_names,
+    listing,
     log_path,
     training_record,
 )
@@ -145,6 +146,7 @@ def train_denoiser_from_folder(
         validate = DenoiserValidation([x.to(device) for x in crops], seed, noise)
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
+        "files": listing(list_sources([*recipe.clean_paths, *recipe.degraded_paths])),
         "noise": _describe_noise(recipe, noise),
         "data": asdict(recipe.data),
         "initial": initial,
@@ -165,6 +167,7 @@ def train_denoiser_from_folder(
         criterion={
             "name": "denoising",
             "level": noise.level if isinstance(noise, NoiseModel) else None,
+            "noise": [noise.low, noise.high] if isinstance(noise, NoiseRange) else None,
         },
         training={**training_record(options, trained, command), **sources},
     )
@@ -272,6 +275,7 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
         "degraded": "the same patches"
         if recipe.data.common_patches
         else f"{degraded}, {len(files.degraded)} other images",
+        "files": listing(list_sources([*recipe.clean_paths, *recipe.degraded_paths])),
         "noise": str(recipe.noise) if recipe.noise else None,
         "validation_sigma": recipe.validation_sigma,
     }
@@ -309,11 +313,13 @@ def _learn_noise(recipe: DenoiserRecipe, clean: list[ImageSource]) -> NoiseModel
 def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> str:
     if isinstance(noise, NoiseRange):
         return str(noise)
-    trend = "growing" if noise.slope > 0 else "falling"
+    trend = (
+        f"{'growing' if noise.slope > 0 else 'falling'} with brightness by {abs(noise.slope):.2f}"
+    )
     checksum = zlib.crc32(noise.covariance.numpy().tobytes())
     return (
         f"that of {folder_names(recipe.degraded_paths)}: level {noise.level:.4f} in middle grey, "
-        f"its variance {trend} with brightness by {abs(noise.slope):.2f}, "
+        f"its variance {trend if noise.slope else 'the same at any brightness'}, "
         f"{'cut off at 0 and 1' if noise.clipped else 'not cut off'} ({checksum:08x})"
     )
 

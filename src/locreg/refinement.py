@@ -13,7 +13,7 @@ from locreg.bilevel import BilevelCriterion
 from locreg.calibration import calibrate_white_noise
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
-from locreg.images import ImageSource
+from locreg.images import ImageSource, list_sources
 from locreg.objective import Objective
 from locreg.options import LBFGSOptions
 from locreg.patches import PatchPool, split_sources
@@ -25,6 +25,7 @@ from locreg.training_files import (
     check_outputs,
     checkpoint_path,
     folder_names,
+    listing,
     log_path,
     training_record,
 )
@@ -91,6 +92,7 @@ def refine_from_folder(
     )
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
+        "files": listing(list_sources(recipe.clean_paths)),
         "sigma": recipe.sigma,
         "lam": lam,
         "data": asdict(data),

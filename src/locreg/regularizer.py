@@ -13,7 +13,7 @@ from locreg import engine
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.objective import Objective
-from locreg.options import LBFGSOptions, Precision
+from locreg.options import LBFGSOptions, NoiseRange, Precision, check_sigma
 from locreg.quasi_newton import lbfgs
 from locreg.weights import Weights, load_weights
 
@@ -92,12 +92,23 @@ class LocalRegularizer(nn.Module):
         return level
 
     @property
+    def noise_range(self) -> NoiseRange | None:
+        """White noise that a noise-conditioned critic was trained for; None: not known."""
+        levels = self.criterion.get("noise")
+        return None if levels is None else NoiseRange(low=levels[0], high=levels[1])
+
+    @property
     def noise_conditioned(self) -> bool:
         """Whether R depends on a noise level."""
         return self.critic.noise_conditioned
 
     def at(self, sigma: float) -> LocalRegularizer:
-        """R(.; sigma) at one noise level, for a noise-conditioned critic."""
+        """R(.; sigma) at one noise level, for a noise-conditioned critic.
+
+        Raises:
+            UsageError: when sigma is not in [0, 1].
+        """
+        check_sigma(sigma)
         return LocalRegularizer(
             Weights(critic=self.critic.at(sigma), criterion=self.criterion),
             tile=self.tile,

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from locreg.annealing import LEAST_SIGMA, annealed_proximal_gradient
+from locreg.annealing import annealed_proximal_gradient
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.lam_choice import (
@@ -23,6 +23,8 @@ from locreg.lam_choice import (
 from locreg.objective import LinearOperator, Objective
 from locreg.operators import apply_operator, check_operator
 from locreg.options import (
+    LEAST_SIGMA,
+    SERVED_SHARES,
     AdamOptions,
     AnnealingOptions,
     GradientDescentOptions,
@@ -47,8 +49,6 @@ from locreg.solvers import (
 # Of the lam of denoising, what is best on average over deblurring, inpainting and upscaling, on
 # photographs held out of the training; between 0.2 and 0.5 it matters little.
 _SHARE_OF_OTHER_OPERATORS = 0.4
-
-LEARNED_SHARES = (0.5, 1.5)  # of the level of learned noise, that sigma may be
 
 _LamRule = Literal["sure", "discrepancy", "score"]
 Lam = float | _LamRule | None
@@ -101,9 +101,12 @@ def restore(
             Weights of learned noise have a level of their own, which is the default and ``"auto"``.
             Needed where the regularizer is noise-conditioned, and where ``lam`` is not given and
             the calibration depends on it.
-        lam: weight of R; by default the regularizer's calibration gives it for sigma.
+        lam: weight of R; by default the regularizer's calibration gives it for sigma, or with an
+            operator for `LEAST_SIGMA` where sigma is smaller: without noise the calibrated lam is
+            0, and what A does not observe would stay as it is.
             ``"sure"``, ``"discrepancy"`` and ``"score"`` find it for this observation, without a
-            ground truth, by solving six to twelve times: see `lam_choice`.
+            ground truth, by solving some ten to thirty times: see
+            `lam_choice`.
         solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
             one that converges (proximal gradient or L-BFGS), or, with a noise-conditioned
             regularizer, one gradient step or annealing. By default `default_solver` chooses.
@@ -117,8 +120,9 @@ def restore(
 
     Raises:
         UsageError: when sigma or lam is out of range, or missing.
-        LocregError: when y has the wrong shape or non-finite pixels, there is no calibration, or
-            the operator fails, gives wrong shapes, or ``A_adjoint`` is not the adjoint of ``A``.
+        LocregError: when y has the wrong shape or non-finite pixels, there is no calibration, the
+            noise is far from what the weights were trained for, or the operator fails, gives wrong
+            shapes, or ``A_adjoint`` is not the adjoint of ``A``.
     """
     begin = time.perf_counter()
     _check_observation(y, operator)
@@ -137,8 +141,10 @@ def restore(
             y,
         )
     lam = _checked_lam(lam)
+    if sigma is not None and sigma != "auto":
+        sigma = float(sigma)
     if regularizer.learned_level is not None:
-        if sigma in (None, "auto"):
+        if sigma is None or sigma == "auto":
             sigma = regularizer.learned_level
         _check_learned_noise(regularizer.learned_level, operator, sigma, lam, solver)
     if operator is None and estimate is None:
@@ -147,17 +153,21 @@ def restore(
     solver = solver or default_solver(regularizer, denoising=operator is None)
     _check_solver(solver, regularizer)
     first = _first(y, operator, start)
+    usable = level
+    if level is not None and (operator is not None or isinstance(solver, AnnealingOptions)):
+        usable = max(level, LEAST_SIGMA)
     at_level = regularizer
     if regularizer.noise_conditioned:
-        if level is None:
+        if usable is None:
             raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
-        at_level = regularizer.at(level)
+        at_level = regularizer.at(usable)
+    solver = _within_trained_levels(solver, regularizer, level)
 
     def invert(weight: float, observation: Tensor) -> Solution:
         origin = observation if first is y else first
         if isinstance(solver, AnnealingOptions):
             return annealed_proximal_gradient(
-                observation, regularizer, operator, origin, level or 0.0, weight, solver,
+                observation, regularizer, operator, origin, usable or LEAST_SIGMA, weight, solver,
                 on_step=on_step,
             )  # fmt: skip
         objective = Objective(observation, at_level, weight, operator)
@@ -165,8 +175,6 @@ def restore(
 
     forward = _identity if operator is None else operator.A
     inversion = Inversion(y, invert, forward, observed)
-    least = LEAST_SIGMA if isinstance(solver, AnnealingOptions) else 0.0
-    usable = None if level is None else max(level, least)
     chosen = _choose_lam(lam, inversion, regularizer, usable, denoising=operator is None)
     image = chosen.solution.image
     residual = y - forward(image)
@@ -183,7 +191,7 @@ def restore(
 def _check_learned_noise(
     level: float,
     operator: LinearOperator | None,
-    sigma: float | str | None,
+    sigma: float,
     lam: Lam,
     solver: SolverOptions | None,
 ) -> None:
@@ -195,12 +203,33 @@ def _check_learned_noise(
         )
     if isinstance(lam, str):
         raise UsageError("The rules for lam are for white noise, not for that of these weights.")
-    low, high = (share * level for share in LEARNED_SHARES)
-    if isinstance(sigma, float) and not low <= sigma <= high:
+    low, high = (share * level for share in SERVED_SHARES)
+    if not low <= sigma <= high:
         raise UsageError(
             f"The noise of these weights has the level {level:.4g}: give a sigma from {low:.4g} to "
             f"{high:.4g}, or none."
         )
+
+
+def _within_trained_levels(
+    solver: SolverOptions, regularizer: LocalRegularizer, sigma: float | None
+) -> SolverOptions:
+    """Annealing without levels that the weights do not know; a sigma far from them is refused."""
+    trained = regularizer.noise_range
+    if trained is None or sigma is None:
+        return solver
+    if isinstance(solver, AnnealingOptions):
+        return replace(
+            solver,
+            first_level=min(solver.first_level, trained.high),
+            last_level=max(solver.last_level, trained.low),
+        )
+    if not SERVED_SHARES[0] * trained.low <= sigma <= SERVED_SHARES[1] * trained.high:
+        raise LocregError(
+            f"These weights were trained for noise in {trained}, and sigma is {sigma:.4g}: choose "
+            "others, or train some for this noise."
+        )
+    return solver
 
 
 def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
@@ -253,7 +282,7 @@ def _noise_level(
     """sigma as it is given; estimated if that is asked for and something depends on it."""
     calibration = regularizer.calibration
     fixed = calibration is not None and not calibration.depends_on_sigma
-    if fixed and lam is None and isinstance(sigma, float | int):
+    if fixed and lam is None and isinstance(sigma, float):
         raise UsageError("lam of these weights does not follow from sigma: leave sigma out.")
     if sigma != "auto":
         if sigma is not None:

@@ -16,11 +16,10 @@ from locreg.critic import PatchCritic
 from locreg.engine import pad
 from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
-from locreg.options import NoiseRange, Precision
+from locreg.options import SERVED_SHARES, NoiseRange, Precision
 from locreg.patches import PatchPool
 
 _LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
-_STRENGTHS = (0.7, 1.3)  # of learned noise, so that a user can ask for more or less
 
 
 def denoising_loss(
@@ -113,7 +112,7 @@ def _learned_noise(
     clean: Tensor, model: NoiseModel, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Noise in units of its level, and the level, around that of the model, for each patch."""
-    strength = torch.from_numpy(random.uniform(*_STRENGTHS, len(clean)).astype(np.float32))
+    strength = torch.from_numpy(random.uniform(*SERVED_SHARES, len(clean)).astype(np.float32))
     strength = strength.to(clean.device)
     seed = int(random.integers(2**62))
     degraded = model.degrade(clean, seed, strength.view(-1, 1, 1, 1))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locreg.calibration import estimate_sigma, estimate_sigma_of_known
-from locreg.errors import UsageError
+from locreg.errors import LocregError, UsageError
+from locreg.kernels import check_kernel
 from locreg.objective import LinearOperator
 from locreg.operators import (
     blur_circular,
@@ -58,6 +59,8 @@ def deblur(
     Other arguments and errors: see `locreg.restore`. ``sigma="auto"`` estimates it from y: blur
     leaves hardly any signal in the highest frequencies, and white noise stays.
     """
+    _check_images(y)
+    check_kernel(kernel)
     rows, columns = (n // 2 for n in kernel.shape) if border == "unknown" else (0, 0)
 
     def invert(y: Tensor) -> Restoration:
@@ -103,6 +106,9 @@ def inpaint(
 
     Other arguments and errors: see `locreg.restore`.
     """
+    _check_images(y)
+    if known.dim() != 2:
+        raise LocregError(f"known must have the shape (H, W), got {tuple(known.shape)}.")
     known = known.to(y.device) > 0
 
     def invert(y: Tensor) -> Restoration:
@@ -147,6 +153,7 @@ def upscale(
     """
     if factor < 2:
         raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
+    _check_images(y)
     height, width = (n * factor for n in y.shape[-2:])
 
     def invert(y: Tensor) -> Restoration:
@@ -163,6 +170,11 @@ def upscale(
         )
 
     return _fit_channels(invert, regularizer, y)
+
+
+def _check_images(y: Tensor) -> None:
+    if y.dim() != 4:
+        raise LocregError(f"The images must have the shape (B, C, H, W), got {tuple(y.shape)}.")
 
 
 def _fit_channels(

@@ -93,7 +93,8 @@ def train_critic(
         log: file of JSON lines.
 
     Raises:
-        LocregError: when the checkpoint is missing or of another run, or the weights diverge.
+        LocregError: when the checkpoint is missing or of another run, there is a log already, or
+            the weights diverge.
     """
     state = _initial_state(critic, options)
     recipe = {"options": asdict(options), "critic": critic.describe(), **(recipe or {})}
@@ -101,8 +102,10 @@ def train_critic(
         if checkpoint is None:
             raise LocregError("Resuming needs the checkpoint file of the interrupted run.")
         _restore_state(state, checkpoint, recipe)
-    if log is not None:
-        _cut_log(log, state.iteration)
+        if log is not None:
+            _cut_log(log, state.iteration)
+    elif log is not None and log.exists():
+        raise LocregError(f"{log} is of another training: choose another name, or delete it.")
 
     bar = tqdm(
         total=options.iterations,

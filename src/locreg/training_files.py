@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from locreg.errors import LocregError, UsageError
+from locreg.images import ImageSource
 from locreg.training import TrainedCritic
 from locreg.training_options import LoopOptions
 from locreg.version import __version__
@@ -59,13 +61,29 @@ def check_outputs(output: Path, resume: bool) -> None:
 
 def shell_command(arguments: list[str]) -> str:
     """The command line that makes the whole file, with the names of files but not their folders."""
-    names = (Path(a).resolve().name if "/" in a or a == "." else a for a in arguments)
-    return shlex.join(["locreg", *(a for a in names if a != "--resume")])
+    return shlex.join(["locreg", *(_without_folders(a) for a in arguments if a != "--resume")])
+
+
+def _without_folders(argument: str) -> str:
+    option, separator, value = (
+        argument.partition("=") if argument[:1] == "-" else ("", "", argument)
+    )
+    is_path = "/" in value or value == "."
+    return option + separator + (Path(value).resolve().name if is_path else value)
 
 
 def folder_names(paths: Sequence[Path]) -> str:
     """Names, not paths: a weight file must not tell where its maker's folders are."""
     return " + ".join(path.resolve().name for path in paths)
+
+
+def listing(sources: Iterable[ImageSource]) -> str:
+    """Checksum of the names of images, which decide what is held out and in which order they come.
+
+    Names, not paths, so that a folder can be moved.
+    """
+    names = "\n".join(Path(source.name).name for source in sources)
+    return f"{zlib.crc32(names.encode()):08x}"
 
 
 def training_record(
