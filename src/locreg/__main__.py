@@ -1,0 +1,6 @@
+"""``python -m locreg`` is the ``locreg`` command."""
+
+from locreg.cli import main
+
+if __name__ == "__main__":
+    main()
