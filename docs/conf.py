@@ -17,7 +17,8 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+# paper/results.md holds its parts, which lie beside it
+exclude_patterns = ["_build", "paper/fig*.md", "paper/table*.md"]
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"secondary_sidebar_items": ["page-toc"], "show_prev_next": False}
 html_show_sourcelink = False
