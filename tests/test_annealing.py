@@ -1,4 +1,4 @@
-"""Noise-conditioned energies in restoration: one gradient step, and annealing for any operator."""
+"""Noise-conditioned energies in restoration: gradient steps, and annealing for any operator."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import random_image
-from locreg.annealing import annealed_proximal_gradient
+from locreg.annealing import annealed_proximal_gradient, gradient_steps
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import UsageError
 from locreg.kernels import gaussian_kernel
@@ -15,7 +15,7 @@ from locreg.objective import Objective
 from locreg.operators import blur_circular, blur_unknown_border, inpainting
 from locreg.options import AdamOptions, AnnealingOptions, GradientStepOptions, LBFGSOptions
 from locreg.regularizer import LocalRegularizer
-from locreg.restoration import default_solver, restore
+from locreg.restoration import default_solver, restore, usual_steps
 from locreg.solvers import Status
 from locreg.tasks import deblur
 
@@ -176,6 +176,53 @@ def test_lam_of_other_operators_follows_from_sigma_and_must_be_positive():
         restore(y, conditioned(), operator, sigma=0.1, lam=0.0)
 
 
+def test_gradient_steps_put_half_of_the_noise_back():
+    """x_1 = y - s grad R(y; s); x_2 = z - s/2 grad R(z; s/2) with z midway from x_1 to y."""
+    regularizer, y, s = conditioned(), random_image(1, 1, 9, 8, dtype=torch.float32), 0.3
+    first = y - s * regularizer.grad(y, s)
+    middle = (first + y) / 2
+    second = middle - s / 2 * regularizer.grad(middle, s / 2)
+    one, two = (
+        gradient_steps(y, regularizer, None, torch.zeros_like(y), s, s, steps) for steps in (1, 2)
+    )
+    torch.testing.assert_close(one.image, first)
+    torch.testing.assert_close(two.image, second)
+    assert (two.steps, two.gradients, len(two.history)) == (2, 2, 2)
+    assert torch.equal(two.history[0].energy, one.history[0].energy)
+
+
+def test_gradient_steps_take_the_data_term_through_an_operator():
+    """R(x; s) = s |x|^2 / 2, A = 2: z = x - 2 eta (2 x - y), then (1 - eta lam eta s) z."""
+    y, lam, s = random_image(2, 1, 4, 5), 0.7, 0.4
+    x = random_image(2, 1, 4, 5, seed=1)
+    found = gradient_steps(y, Scaled(), Twice(), x, s, lam, 3)
+    for eta in (1.0, 0.5, 0.25):
+        x = (1 - eta * lam * eta * s) * (x - 2 * eta * (2 * x - y))
+    torch.testing.assert_close(found.image, x)
+
+
+def test_gradient_steps_stop_at_what_is_no_number():
+    broken = torch.full((1, 1, 4, 4), torch.inf)
+    found = gradient_steps(broken, Scaled(), None, broken, 0.1, 0.1, 2)
+    assert (found.status, found.gradients) == (Status.FAILED, 1)
+
+
+@pytest.mark.parametrize(
+    ("trained", "noise", "sigma", "steps"),
+    [(1, (0, 0.5), 0.1, 1), (1, (0, 0.5), 0.4, 2), (1, (0.3, 0.5), 0.4, 1), (1, None, 0.4, 1),
+     (3, (0, 0.5), 0.1, 3)],
+)  # fmt: skip
+def test_a_second_step_is_taken_where_the_noise_is_strong(trained, noise, sigma, steps):
+    regularizer = conditioned()
+    regularizer.criterion = {"noise": noise, "steps": trained}
+    y = random_image(1, 1, 12, 12, dtype=torch.float32)
+    assert usual_steps(regularizer, sigma) == steps
+    found = restore(y, regularizer, sigma=sigma)
+    given = restore(y, regularizer, sigma=sigma, solver=GradientStepOptions(steps=steps))
+    assert found.solution.gradients == steps
+    assert torch.equal(found.image, given.image)
+
+
 @pytest.mark.parametrize("solver", [GradientStepOptions(), AnnealingOptions()])
 def test_a_critic_is_refused_by_solvers_that_need_a_noise_level(solver):
     critic = PatchCritic(standard_layers((4,) * 6), in_channels=1).requires_grad_(False)
@@ -190,3 +237,5 @@ def test_options_that_cannot_be_meant():
         AnnealingOptions(steps=0)
     with pytest.raises(UsageError, match="first_level must be positive"):
         AnnealingOptions(first_level=0)
+    with pytest.raises(UsageError, match="steps must be at least 1"):
+        GradientStepOptions(steps=0)

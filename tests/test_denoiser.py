@@ -7,14 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import locreg
 from conftest import random_image
+from locreg.annealing import gradient_steps
 from locreg.critic import Layer, PatchCritic
 from locreg.engine import pad
-from locreg.errors import LocregError
+from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
 from locreg.recipes import train_denoiser_from_folder
-from locreg.regularizer import LocalRegularizer
-from locreg.score_matching import denoising_loss, draw_levels
+from locreg.regularizer import LocalRegularizer, load
+from locreg.score_matching import _BFLOAT16, denoising_loss, draw_levels, training_dtype
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
 from locreg.validation import DenoiserValidation, load_crops
@@ -76,17 +78,62 @@ def test_a_level_is_refused_by_a_critic_that_has_none():
         PatchCritic(without, noise_conditioned=True)
 
 
-def test_the_loss_is_the_error_of_one_gradient_step():
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_loss_is_the_mean_error_of_the_gradient_steps(steps):
     critic = conditioned_critic()
     clean, noise = random_image(3, 1, 8, 8), random_image(3, 1, 8, 8, seed=1) - 0.5
     sigma = torch.tensor([0.05, 0.2, 0.5], dtype=torch.float64)
-    found = denoising_loss(critic, clean, noise, sigma)
+    found = denoising_loss(critic, clean, noise, sigma, steps=steps)
     expected = 0.0
     for x, n, s in zip(clean, noise, sigma, strict=True):
         y = (x + s * n)[None]
-        denoised = y - s * LocalRegularizer(critic).grad(y, s)
-        expected += s * ((denoised - x) / s).square().mean() / sigma.sum()
+        for taken in range(1, steps + 1):
+            denoised = gradient_steps(y, LocalRegularizer(critic), None, y, s, s, taken).image
+            expected += s * ((denoised - x) / s).square().mean() / sigma.sum() / steps
     assert found.item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_gradient_of_the_loss_is_that_of_finite_differences(steps):
+    critic = conditioned_critic()
+    clean, noise = random_image(2, 1, 7, 7), random_image(2, 1, 7, 7, seed=1) - 0.5
+    sigma = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    denoising_loss(critic, clean, noise, sigma, steps=steps).backward()
+    generator = torch.Generator().manual_seed(4)
+    for weight in critic.parameters():
+        direction = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        losses = []
+        for shift in (1e-5, -2e-5):  # from where it is, then to the other side
+            with torch.no_grad():
+                weight += shift * direction
+            losses.append(denoising_loss(critic, clean, noise, sigma, steps=steps).item())
+        with torch.no_grad():
+            weight += 1e-5 * direction
+        slope = (losses[0] - losses[1]) / 2e-5
+        assert (weight.grad * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+def test_a_training_for_two_steps_says_so_and_denoises_in_two(folder, tmp_path):
+    path = tmp_path / "w.safetensors"
+    trained = train_denoiser_from_folder(path, recipe(folder, steps=2), progress=False)
+    assert (trained.criterion["steps"], trained.training["precision"]) == (2, "float32")
+    found = locreg.restore(random_image(1, 3, 16, 16, dtype=torch.float32), load(path), sigma=0.05)
+    assert found.solution.gradients == 2
+    with pytest.raises(UsageError, match="removed in one step"):
+        replace(recipe(folder, steps=2), degraded=tmp_path)
+
+
+def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch):
+    for name in _BFLOAT16:
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    cpu = torch.device("cpu")
+    assert training_dtype("auto", cpu) is torch.float32
+    assert training_dtype("bfloat16", cpu) is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, _BFLOAT16[0], lambda: True, raising=False)
+    assert training_dtype("auto", cpu) is torch.bfloat16
+    assert training_dtype("float32", cpu) is torch.float32
+    with pytest.raises(UsageError, match="precision must be one of"):
+        DenoisingOptions(precision="float16")
 
 
 def test_bfloat16_changes_the_loss_and_its_gradient_little():

@@ -1,4 +1,4 @@
-"""Restoration through any operator with a noise-conditioned energy, at a decreasing noise level."""
+"""Restoration with a noise-conditioned energy at a decreasing noise level."""
 
 from __future__ import annotations
 
@@ -73,3 +73,48 @@ def annealed_proximal_gradient(
     record(history, at_x, 0.0, on_step)
     status = Status.MAXIMUM_STEPS if finite(at_x) else Status.FAILED
     return Solution(x, status, tuple(history), len(history))
+
+
+def step_sizes(steps: int) -> list[float]:
+    """Of `gradient_steps`: 1, 1/2, 1/4, ..."""
+    return [0.5**step for step in range(steps)]
+
+
+@torch.no_grad()
+def gradient_steps(
+    y: Tensor,
+    regularizer: ConditionedRegularizer,
+    operator: LinearOperator | None,
+    start: Tensor,
+    sigma: float,
+    lam: float,
+    steps: int = 1,
+    *,
+    on_step: OnStep | None = None,
+) -> Solution:
+    """A few gradient steps on 1/2 |Ax - y|^2 + lam R(x; eta sigma), of sizes eta = 1, 1/2, 1/4, ...
+
+        z = x - eta A*(Ax - y),   x = z - eta lam grad R(z; eta sigma)
+
+    Eq. (5) of Prost et al. (2021), its two gradients one after the other. In denoising z is first y
+    itself, and with lam = sigma one step is what the energy was trained for (Hurault, Leclaire,
+    Papadakis, *Gradient step denoiser for convergent plug-and-play*, 2022). Further steps begin
+    with a part of the noise put back, and see as much more of the image. The history holds the
+    energies at every z; that of the result would cost one more gradient.
+
+    Args:
+        y, regularizer, operator, start: as for `annealed_proximal_gradient`.
+        sigma: noise level of y.
+        lam: weight of R.
+        steps: how many.
+    """
+    x, history = start, list[Iterate]()
+    for eta in step_sizes(steps):
+        objective = Objective(y, regularizer.at(eta * sigma), lam, operator)
+        z = x - eta * objective.data_gradient(x)
+        at_z = objective.evaluate(z)
+        record(history, at_z, eta, on_step)
+        if not finite(at_z):
+            return Solution(z, Status.FAILED, tuple(history), len(history))
+        x = z - eta * lam * at_z.regularizer_gradient
+    return Solution(x, Status.MAXIMUM_STEPS, tuple(history), len(history))

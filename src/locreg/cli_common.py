@@ -105,9 +105,9 @@ def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDA
 
 
 class Progress:
-    """A bar over the solver's steps, on a terminal only."""
+    """A bar over the solver's steps, on a terminal only; None: their number is not known yet."""
 
-    def __init__(self, name: str, steps: int) -> None:
+    def __init__(self, name: str, steps: int | None) -> None:
         self.name, self.steps = name, steps
 
     def __enter__(self) -> OnStep:
@@ -125,7 +125,8 @@ class Progress:
     def _on_step(self, step: int, _: Iterate) -> None:
         if step == 0 and self.bar.n:  # lam is being chosen: the next solution
             self.bar.reset()
-        self.bar.update(min(step, self.steps) - self.bar.n)
+        done = step if self.steps is None else min(step, self.steps)
+        self.bar.update(done - self.bar.n)
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()

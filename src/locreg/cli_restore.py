@@ -22,7 +22,7 @@ from locreg.cli_common import (
 )
 from locreg.cli_settings import Settings
 from locreg.errors import LocregError, UsageError
-from locreg.options import ANTIALIASING, LEAST_NOISE, GradientStepOptions
+from locreg.options import ANTIALIASING, LEAST_NOISE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -266,8 +266,7 @@ def _restore_file(
     try:
         denoising = task_record["task"] == "denoise"
         solver = settings.solver_options(regularizers[name], denoising=denoising)
-        steps = 1 if isinstance(solver, GradientStepOptions) else solver.steps
-        with Progress(job.source.name, steps) as on_step:
+        with Progress(job.source.name, solver.steps) as on_step:
             given = Given(sigma=sigma, lam=lam, solver=solver, on_step=on_step)
             y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
             found = task(y, regularizers[name], given)

@@ -66,7 +66,7 @@ class Settings:
     weights."""
     steps: int | None = None
     """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
-    gradient-descent and proximal-gradient."""
+    gradient-descent and proximal-gradient, for gradient-step 1, or 2 where the noise is strong."""
     ensemble: bool = False
     """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
     better."""
@@ -121,9 +121,4 @@ class Settings:
             solver = _SOLVERS[self.solver]()
         if self.steps is None:
             return solver
-        if isinstance(solver, GradientStepOptions):
-            raise UsageError(
-                "These weights denoise in one step: leave --steps out, or choose a --solver that "
-                "takes steps, such as adam."
-            )
         return replace(solver, steps=self.steps)

@@ -176,9 +176,10 @@ def find_method(name: str) -> Method:
             found = problem.restore(regularizer, None)
             return Restored(found.image, found.lam)
 
+        more = ", one or two steps" if regularizer.noise_conditioned else ""
         return Method(
             label(name),
-            f"locreg {__version__}, weights {parameter_checksum(regularizer)}",
+            f"locreg {__version__}, weights {parameter_checksum(regularizer)}{more}",
             restore,
             channels=regularizer.in_channels,
         )

@@ -74,9 +74,8 @@ class Objective:
     @torch.no_grad()
     def evaluate(self, x: Tensor) -> Evaluation:
         """Value and gradient at x (B, C, H, W): grad E = A*(Ax - y) + lam grad R(x)."""
-        residual = (x if self.operator is None else self.operator.A(x)) - self.y
+        residual, data_gradient = self._residual_and_data_gradient(x)
         data_term = 0.5 * residual.flatten(1).square().sum(1, dtype=torch.float64)
-        data_gradient = residual if self.operator is None else self.operator.A_adjoint(residual)
         regularizer, gradient = self.regularizer.value_and_grad(x)
         return Evaluation(
             energy=data_term + self.lam * regularizer,
@@ -85,6 +84,15 @@ class Objective:
             gradient=data_gradient + self.lam * gradient,
             regularizer_gradient=gradient,
         )
+
+    @torch.no_grad()
+    def data_gradient(self, x: Tensor) -> Tensor:
+        """A*(Ax - y)."""
+        return self._residual_and_data_gradient(x)[1]
+
+    def _residual_and_data_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        residual = (x if self.operator is None else self.operator.A(x)) - self.y
+        return residual, residual if self.operator is None else self.operator.A_adjoint(residual)
 
     @property
     def has_prox(self) -> bool:

@@ -225,15 +225,19 @@ class AnnealingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientStepOptions:
-    """One gradient step with a noise-conditioned energy, which is trained for it."""
+    """One or a few gradient steps with a noise-conditioned energy, which is trained for them.
+
+    Attributes:
+        steps: None are as many as serve the noise level: see `restoration.usual_steps`.
+    """
+
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            check_at_least(1, "steps", self.steps)
 
 
-# Those that minimise one energy; annealing follows a sequence of energies.
-MinimiserOptions = (
-    AdamOptions
-    | GradientDescentOptions
-    | ProximalGradientOptions
-    | LBFGSOptions
-    | GradientStepOptions
-)
-SolverOptions = MinimiserOptions | AnnealingOptions
+# Those that minimise one energy; the others follow a sequence of energies.
+MinimiserOptions = AdamOptions | GradientDescentOptions | ProximalGradientOptions | LBFGSOptions
+SolverOptions = MinimiserOptions | GradientStepOptions | AnnealingOptions

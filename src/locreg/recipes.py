@@ -20,7 +20,7 @@ from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
-from locreg.score_matching import DenoisingCriterion
+from locreg.score_matching import DenoisingCriterion, training_dtype
 from locreg.training import Validate, train_critic
 from locreg.training_files import (
     check_outputs,
@@ -130,6 +130,7 @@ def train_denoiser_from_folder(
     held_out, seed = recipe.data.held_out, recipe.data.seed
     clean, clean_held_out = split_sources(recipe.clean_paths, held_out=held_out, seed=seed)
     channels, options = recipe.critic.channels, recipe.training
+    dtype = training_dtype(options.precision, torch.device(device))
     pool = PatchPool(
         clean,
         size=options.patch_size,
@@ -143,7 +144,7 @@ def train_denoiser_from_folder(
     validate = None
     if held_out:
         crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
-        validate = DenoiserValidation([x.to(device) for x in crops], seed, noise)
+        validate = DenoiserValidation([x.to(device) for x in crops], seed, noise, options.steps)
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
         "files": listing(list_sources([*recipe.clean_paths, *recipe.degraded_paths])),
@@ -152,7 +153,7 @@ def train_denoiser_from_folder(
         "initial": initial,
     }
     trained = train_critic(
-        DenoisingCriterion(pool, noise, options.batch, seed, options.precision),
+        DenoisingCriterion(pool, noise, options.batch, seed, dtype, options.steps),
         network,
         options,
         validate=validate,
@@ -168,8 +169,13 @@ def train_denoiser_from_folder(
             "name": "denoising",
             "level": noise.level if isinstance(noise, NoiseModel) else None,
             "noise": [noise.low, noise.high] if isinstance(noise, NoiseRange) else None,
+            "steps": options.steps,
         },
-        training={**training_record(options, trained, command), **sources},
+        training={
+            **training_record(options, trained, command),
+            "precision": str(dtype).removeprefix("torch."),
+            **sources,
+        },
     )
     save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)

@@ -98,6 +98,12 @@ class LocalRegularizer(nn.Module):
         return None if levels is None else NoiseRange(low=levels[0], high=levels[1])
 
     @property
+    def trained_steps(self) -> int:
+        """Number of gradient steps that a noise-conditioned critic was trained for."""
+        steps: int = self.criterion.get("steps", 1)
+        return steps
+
+    @property
     def noise_conditioned(self) -> bool:
         """Whether R depends on a noise level."""
         return self.critic.noise_conditioned

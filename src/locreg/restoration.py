@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from locreg.annealing import annealed_proximal_gradient
+from locreg.annealing import annealed_proximal_gradient, gradient_steps
 from locreg.calibration import estimate_sigma
 from locreg.errors import LocregError, UsageError
 from locreg.lam_choice import (
@@ -42,13 +42,16 @@ from locreg.solvers import (
     Solution,
     adam,
     gradient_descent,
-    gradient_step,
     proximal_gradient,
 )
 
 # Of the lam of denoising, what is best on average over deblurring, inpainting and upscaling, on
 # photographs held out of the training; between 0.2 and 0.5 it matters little.
 _SHARE_OF_OTHER_OPERATORS = 0.4
+
+# A second gradient step is worth 0.0, 0.05 and 0.2 dB at 0.1, 0.2 and 0.4, on photographs held out
+# of the training.
+_TWO_STEPS_FROM = 0.15
 
 _LamRule = Literal["sure", "discrepancy", "score"]
 Lam = float | _LamRule | None
@@ -109,7 +112,7 @@ def restore(
             `lam_choice`.
         solver: the options of the solver to use: Adam (section 3.3), gradient descent (eq. 5),
             one that converges (proximal gradient or L-BFGS), or, with a noise-conditioned
-            regularizer, one gradient step or annealing. By default `default_solver` chooses.
+            regularizer, a few gradient steps or annealing. By default `default_solver` chooses.
         start: where the solver starts, in the operator's domain; by default A*y, which is y
             without an operator.
         observed: True where y holds an observation, of a shape that expands to that of y; by
@@ -162,9 +165,16 @@ def restore(
             raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
         at_level = regularizer.at(usable)
     solver = _within_trained_levels(solver, regularizer, level)
+    if isinstance(solver, GradientStepOptions) and solver.steps is None:
+        solver = GradientStepOptions(steps=usual_steps(regularizer, usable or 0.0))
 
     def invert(weight: float, observation: Tensor) -> Solution:
         origin = observation if first is y else first
+        if isinstance(solver, GradientStepOptions):
+            return gradient_steps(
+                observation, regularizer, operator, origin, usable or 0.0, weight,
+                solver.steps or 1, on_step=on_step,
+            )  # fmt: skip
         if isinstance(solver, AnnealingOptions):
             return annealed_proximal_gradient(
                 observation, regularizer, operator, origin, usable or LEAST_SIGMA, weight, solver,
@@ -196,10 +206,12 @@ def _check_learned_noise(
     solver: SolverOptions | None,
 ) -> None:
     """Refuse what weights of learned noise were not trained for."""
-    if operator is not None or isinstance(solver, AnnealingOptions):
+    few = isinstance(solver, GradientStepOptions) and solver.steps in (None, 1)
+    lower = isinstance(solver, GradientStepOptions | AnnealingOptions) and not few
+    if operator is not None or lower:
         raise UsageError(
             "These weights remove the noise of one folder of images: they serve denoising alone, "
-            "and not by annealing."
+            "in one step, and not by annealing."
         )
     if isinstance(lam, str):
         raise UsageError("The rules for lam are for white noise, not for that of these weights.")
@@ -339,12 +351,24 @@ def _choose_lam(
 def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
     """The solver that a regularizer was made for.
 
-    The paper's 50 Adam steps for a critic; with a noise-conditioned energy one gradient step for
-    denoising, and annealing for any other operator.
+    The paper's 50 Adam steps for a critic; with a noise-conditioned energy a gradient step or two
+    for denoising, and annealing for any other operator.
     """
     if not regularizer.noise_conditioned:
         return AdamOptions()
     return GradientStepOptions() if denoising else AnnealingOptions()
+
+
+def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
+    """How many gradient steps of a noise-conditioned energy serve white noise of level sigma.
+
+    As many as it was trained for; of an energy that was trained for one, a second one helps where
+    the noise is so strong that one gradient sees too little of the image.
+    """
+    levels = regularizer.noise_range
+    if regularizer.trained_steps > 1 or levels is None:
+        return regularizer.trained_steps
+    return 2 if sigma >= _TWO_STEPS_FROM and sigma / 2 >= levels.low else 1
 
 
 def solve(
@@ -364,8 +388,6 @@ def solve(
             return proximal_gradient(objective, start, solver, on_step=on_step)
         case LBFGSOptions():
             return lbfgs(objective, start, solver, on_step=on_step)
-        case GradientStepOptions():
-            return gradient_step(objective, start, on_step=on_step)
 
 
 def calibrated_lam(
@@ -397,6 +419,6 @@ def _check_solver(solver: SolverOptions, regularizer: LocalRegularizer) -> None:
     for_conditioned = isinstance(solver, GradientStepOptions | AnnealingOptions)
     if for_conditioned and not regularizer.noise_conditioned:
         raise UsageError(
-            "One gradient step and annealing need weights of a noise-conditioned energy; these are "
+            "Gradient steps and annealing need weights of a noise-conditioned energy; these are "
             "a critic's: choose another solver."
         )

@@ -1,4 +1,4 @@
-"""The denoising criterion: an energy of which one gradient step denoises.
+"""The denoising criterion: an energy of which a gradient step, or a few, denoise.
 
 Vincent, *A connection between score matching and denoising autoencoders*, 2011; Hurault, Leclaire,
 Papadakis, *Gradient step denoiser for convergent plug-and-play*, ICLR 2022.
@@ -12,13 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from locreg.annealing import step_sizes
 from locreg.critic import PatchCritic
 from locreg.engine import pad
 from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
-from locreg.options import SERVED_SHARES, NoiseRange, Precision
+from locreg.options import SERVED_SHARES, NoiseRange
 from locreg.patches import PatchPool
+from locreg.training_options import TrainingPrecision
 
+# PyTorch's own questions to an x86 processor.
+_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 _LONGEST_GRADIENT = 1.0  # the norm that the parameters' gradient is cut to
 
 
@@ -28,13 +32,15 @@ def denoising_loss(
     noise: Tensor,
     sigma: Tensor,
     precision: torch.dtype = torch.float32,
+    steps: int = 1,
 ) -> Tensor:
     """Weighted mean square of grad R(x + sigma n; sigma) - n, which is (D(y) - x) / sigma.
 
     D(y) = y - sigma grad R(y; sigma) is one gradient step of the energy 1/2 |x - y|^2 +
     sigma R(x; sigma) from y = x + sigma n. The weight of an image is its share of the batch's sum
     of sigmas: the mean square error of a good denoiser grows about like sigma, so that with these
-    weights all levels count alike.
+    weights all levels count alike. With more `annealing.gradient_steps` it is the mean of this over
+    the errors after each of them.
 
     Args:
         critic: a noise-conditioned critic.
@@ -42,14 +48,37 @@ def denoising_loss(
         noise: n, standard normal, of the same shape.
         sigma: (B,) noise levels.
         precision: of the convolutions.
+        steps: number of gradient steps.
     """
-    noisy = (clean + sigma.view(-1, 1, 1, 1) * noise).requires_grad_()
-    with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
-        padded = pad(noisy, critic.receptive_field)
-        value = critic(padded, sigma).sum()
-        gradient = torch.autograd.grad(value, noisy, create_graph=True)[0]
-    errors = (gradient.to(noise.dtype) - noise).square().flatten(1).mean(1)
-    return (sigma * errors).sum() / sigma.sum()
+    level, error, losses = sigma.view(-1, 1, 1, 1), noise, []  # error: (x_k - x) / sigma
+    for eta in step_sizes(steps):
+        error = error + eta * (noise - error)
+        z = clean + level * error
+        if not z.requires_grad:
+            z.requires_grad_()
+        with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
+            value = critic(pad(z, critic.receptive_field), eta * sigma).sum()
+            gradient = torch.autograd.grad(value, z, create_graph=True)[0]
+        error = error - eta * gradient.to(noise.dtype)
+        losses.append((sigma * error.square().flatten(1).mean(1)).sum() / sigma.sum())
+    return torch.stack(losses).mean()
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor computes in bfloat16; others imitate it, ten times as slow."""
+    if device.type == "cuda":
+        found: bool = torch.cuda.is_bf16_supported()
+        return found
+    asks = (getattr(torch.cpu, name, None) for name in _BFLOAT16)
+    return any(ask() for ask in asks if ask is not None)
+
+
+def training_dtype(precision: TrainingPrecision, device: torch.device) -> torch.dtype:
+    """The type of the convolutions in training."""
+    if precision == "auto":
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
+    found: torch.dtype = getattr(torch, precision)
+    return found
 
 
 def draw_levels(count: int, noise: NoiseRange, random: np.random.Generator) -> np.ndarray:
@@ -69,13 +98,15 @@ class DenoisingCriterion:
         batch: number of patches in a step.
         seed: of levels and noise.
         precision: of the convolutions.
+        steps: number of gradient steps.
     """
 
     clean: PatchPool
     noise: NoiseRange | NoiseModel
     batch: int
     seed: int
-    precision: Precision
+    precision: torch.dtype
+    steps: int
     terms = ("denoising",)
 
     @property
@@ -92,7 +123,7 @@ class DenoisingCriterion:
             noise, sigma = _learned_noise(clean, self.noise, random)
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
-        loss = denoising_loss(critic, clean, noise, sigma, getattr(torch, self.precision))
+        loss = denoising_loss(critic, clean, noise, sigma, self.precision, self.steps)
         critic.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)

@@ -52,7 +52,7 @@ class Solution:
     Attributes:
         image: the last point.
         status: why the solver stopped there.
-        history: the path from start to end; of a single gradient step, the start alone.
+        history: the path from start to end; of `locreg.annealing.gradient_steps`, without the end.
         gradients: how many times grad E was computed.
     """
 
@@ -104,22 +104,6 @@ def adam(
     return Solution(
         x, Status.MAXIMUM_STEPS if finite(at_x) else Status.FAILED, tuple(history), len(history)
     )
-
-
-@torch.no_grad()
-def gradient_step(
-    objective: Objective, start: Tensor, *, on_step: OnStep | None = None
-) -> Solution:
-    """x = start - grad E(start), once; from start = y it is y - lam grad R(y).
-
-    Hurault, Leclaire, Papadakis, *Gradient step denoiser for convergent plug-and-play*, 2022. The
-    history holds the start alone: the energy at the end would cost a second gradient.
-    """
-    at_start = objective.evaluate(start)
-    history = list[Iterate]()
-    record(history, at_start, 1.0, on_step)
-    status = Status.MAXIMUM_STEPS if finite(at_start) else Status.FAILED
-    return Solution(start - at_start.gradient, status, tuple(history), 1)
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ from typing import Literal, get_args
 from locreg.errors import UsageError
 from locreg.options import (
     NoiseRange,
-    Precision,
     check_at_least,
     check_choice,
     check_positive,
@@ -20,6 +19,7 @@ from locreg.options import (
 )
 
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
+TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,8 @@ class DenoisingOptions(LoopOptions):
     Attributes:
         patch_size: side of the training patches in pixels.
         precision: of the convolutions; with bfloat16 a step takes half the time where the processor
-            has it. The weights are float32 in any case.
+            has it, which is what auto looks for. The weights are float32 in any case.
+        steps: number of gradient steps that shall denoise together.
     """
 
     iterations: int = 20_000
@@ -110,11 +111,14 @@ class DenoisingOptions(LoopOptions):
     checkpoint_every: int = 250
     log_every: int = 100
     patch_size: int = 48
-    precision: Precision = "bfloat16"
+    precision: TrainingPrecision = "auto"
+    steps: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, "patch_size", self.patch_size)
+        check_at_least(1, "steps", self.steps)
+        check_choice("precision", self.precision, get_args(TrainingPrecision))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +297,8 @@ class DenoiserRecipe:
     def __post_init__(self) -> None:
         if self.degraded is not None and self.noise is not None:
             raise UsageError("Give noisy images or the levels of white noise, not both.")
+        if self.degraded is not None and self.training.steps > 1:
+            raise UsageError("Learned noise is removed in one step: leave steps out.")
         if self.critic.filters is not None:
             raise UsageError("filters make a ridge critic, which does not depend on a noise level.")
         check_apart(self.clean_paths + self.degraded_paths)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from locreg.annealing import gradient_steps
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.images import ImageSource, centre, read_pixels
@@ -183,17 +184,19 @@ class WhiteNoiseValidation:
 
 @dataclass(frozen=True)
 class DenoiserValidation:
-    """Quality of a noise-conditioned critic: PSNR of held-out images after one gradient step.
+    """Quality of a noise-conditioned critic: PSNR of held-out images after its gradient steps.
 
     Attributes:
         images: clean images (1, C, H, W).
         seed: of their noise.
         noise: levels of white noise, or noise that was learned.
+        steps: number of gradient steps.
     """
 
     images: Sequence[Tensor]
     seed: int
     noise: NoiseRange | NoiseModel
+    steps: int = 1
 
     def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB over all levels, and that of each level."""
@@ -212,9 +215,9 @@ class DenoiserValidation:
         sigma: float,
         degrade: Callable[[Tensor, int], Tensor],
     ) -> float:
-        regularizer = LocalRegularizer(critic).at(sigma)
+        regularizer = LocalRegularizer(critic)
         return denoised_psnr(
-            lambda noisy: noisy - sigma * regularizer.grad(noisy),
+            lambda y: gradient_steps(y, regularizer, None, y, sigma, sigma, self.steps).image,
             degrade,
             self.images,
             seed=self.seed,
