@@ -19,6 +19,9 @@ SMALLEST = Scale(
     warning="Smallest run.",
     iterations=1,
     widths=(2, 2),
+    filters=2,
+    ridge_iterations=1,
+    ridge_patch=16,
     packaged=False,
     calibration_images=1,
     calibration_size=16,
@@ -58,8 +61,10 @@ def test_everything_is_made_once(data, tmp_path, monkeypatch):
         assert title in page
         if name.startswith("fig"):
             assert (tmp_path / f"{name}.png").stat().st_size > 5_000
-    assert sum("training the critic" in sentence for sentence in said) == 5
-    assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 5 * 5
+    assert sum("training alr-" in sentence for sentence in said) == 5
+    assert sum("training ridge-" in sentence for sentence in said) == 5
+    assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 10 * 5
+    assert page.count("| [0.05, 0.3] |") == 2  # the paper's critics and ridge critics
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     parts = [record["part"] for record in log]
     assert [part for part in parts if part in SECTIONS] == list(SECTIONS)

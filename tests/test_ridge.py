@@ -1,5 +1,7 @@
 """Ridge critics: what they are blind to, what they begin as, and what training keeps."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import random_image
-from locreg.calibration import best_contrast
+from locreg.calibration import best_contrast, calibrate_white_noise
 from locreg.critic import MCP_ROUNDING, Layer, PatchCritic, mcp
 from locreg.engine import value_and_gradient
+from locreg.errors import LocregError, UsageError
+from locreg.objective import Objective
 from locreg.options import NoiseRange
 from locreg.recipes import train_from_folders
+from locreg.regularizer import LocalRegularizer
+from locreg.restoration import restore
 from locreg.ridge import ridge_critic
+from locreg.solvers import adam
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
-from locreg.weights import load_weights
+from locreg.weights import Calibration, Weights, load_weights
 
 
 def critic(channels=1, seed=0):
@@ -75,8 +82,8 @@ def test_a_contrast_is_that_of_the_image(contrast):
         torch.testing.assert_close(value_and_gradient(other, x, 64)[0], expected)
 
 
-def test_the_best_contrast_does_not_depend_on_the_one_that_was_learned():
-    """Of the differences of neighbours, for an image of squares with steps of 0.4."""
+def differences_of_neighbours():
+    """A critic of them, and an image of squares with steps of 0.4."""
     layers = (
         Layer(channels=2, kernel=2, activation="mcp", bias=False),
         Layer(channels=1, kernel=1, activation="identity", bias=False),
@@ -87,11 +94,62 @@ def test_the_best_contrast_does_not_depend_on_the_one_that_was_learned():
     squares = torch.zeros(1, 1, 32, 32)
     squares[..., 4:15, 4:15] = 0.4
     squares[..., 18:, 8:25] = 0.8
+    return differences, squares
+
+
+def test_the_best_contrast_does_not_depend_on_the_one_that_was_learned():
+    differences, squares = differences_of_neighbours()
     found, _ = best_contrast(differences, [squares], 0.1, seed=0, progress=False)
     assert 1 < found < 6  # what differs by more than noise, 0.2, should be taken for an edge
     halved = differences.at_contrast(found / 2.0)
     again, _ = best_contrast(halved, [squares], 0.1, seed=0, progress=False)
     assert again == pytest.approx(2.0, rel=0.15)
+
+
+def with_contrast(*polynomial):
+    """A ridge critic in double precision whose contrast was fitted at levels of 0.05 to 0.4."""
+    quantiles = ("clean_patches", "degraded_patches", "clean_images", "degraded_images")
+    calibration = Calibration(
+        lam_polynomial=(-2.0, 1.0), sigma_range=(0.05, 0.4), quantile_levels=(0.5,),
+        contrast_polynomial=polynomial, **dict.fromkeys(quantiles, (0.0,)),
+    )  # fmt: skip
+    return LocalRegularizer(Weights(critic=critic().double(), calibration=calibration))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.2, 0.4, 1.0])
+def test_the_noise_level_decides_the_contrast(sigma):
+    """a = 0.5 / sigma, of the nearest level that was fitted: R(a x) / a, its gradient at a x."""
+    regularizer, x = with_contrast(math.log(0.5), -1.0), random_image(2, 1, 20, 17)
+    a = 0.5 / min(max(sigma, 0.05), 0.4)
+    plain = LocalRegularizer(regularizer.critic)
+    assert regularizer.depends_on_level
+    torch.testing.assert_close(regularizer.grad(x, sigma), plain.grad(a * x))
+    torch.testing.assert_close(regularizer.fn(x, sigma), plain.fn(a * x) / a)
+    torch.testing.assert_close(regularizer.grad(x), plain.grad(x))  # as it was trained
+    restored = restore(x, regularizer, sigma=sigma)
+    lam = regularizer.calibration.lam(sigma)
+    expected = adam(Objective(x, regularizer.at(sigma), lam), x).image
+    torch.testing.assert_close(restored.image, expected)
+
+
+def test_a_contrast_that_follows_from_sigma_asks_for_it():
+    regularizer, x = with_contrast(0.5, -1.0).float(), random_image(1, 1, 16, 16).float()
+    with pytest.raises(UsageError, match="depend on the noise level"):
+        restore(x, regularizer, lam=0.1)
+    assert not with_contrast().depends_on_level
+    with pytest.raises(LocregError, match="does not depend on a noise level"):
+        with_contrast().at(0.1)
+
+
+def test_the_fitted_contrast_falls_with_the_noise_level():
+    critic, squares = differences_of_neighbours()
+    calibration = calibrate_white_noise(
+        LocalRegularizer(critic), [squares], degraded_sigmas=(0.1, 0.1), seed=0, sigmas=(0.05, 0.4),
+        with_contrast=True, progress=False,
+    )  # fmt: skip
+    found, _ = best_contrast(critic, [squares], 0.05, seed=0, progress=False)
+    assert calibration.contrast(0.4) < calibration.contrast(0.1) < calibration.contrast(0.05)
+    assert calibration.contrast(0.05) == pytest.approx(found, rel=0.6)
 
 
 def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
@@ -116,7 +174,7 @@ def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
     assert isinstance(trained, PatchCritic)
     assert trained.layers == begin.layers
     assert weights.criterion["penalty_form"] == "one-sided"
-    assert weights.training["contrast"]["value"] > 0
+    assert len(weights.calibration.contrast_polynomial) == 2
     assert weights.calibration.lam(0.1) > 0
     first, last = trained.weights[0].detach(), trained.weights[-1].detach()
     assert not torch.allclose(first, begin.weights[0].detach(), atol=0.01)

@@ -20,9 +20,11 @@ from locreg.options import AdamOptions
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import adam
 from locreg.validation import add_noise, best_lam, first_lam, growing_root, restored_psnr
-from locreg.weights import Calibration
+from locreg.weights import Calibration, exp_polynomial
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+CONTRAST_SIGMAS = (0.05, 0.15, 0.4)
+_FIRST_CONTRAST = 2.5  # at the level of the training
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _PATCH = 8  # side of the patches that the noise level is estimated from
 _BLOCK = 16  # side of the blocks of which the smoothest tell the noise level
@@ -109,6 +111,7 @@ def calibrate_white_noise(
     seed: int,
     sigmas: Sequence[float] = SIGMAS,
     options: AdamOptions = AdamOptions(),
+    with_contrast: bool = False,
     progress: bool = True,
 ) -> Calibration:
     """lam as a smooth function of sigma, fitted on clean training images, and score quantiles.
@@ -119,14 +122,24 @@ def calibrate_white_noise(
     Args:
         images: clean images (1, C, H, W), none of them from a test set.
         degraded_sigmas: the noise levels, uniform in [low, high], of the degraded scores.
+        with_contrast: first fit the contrast a of R(a x) / a (`best_contrast`) at the levels
+            `CONTRAST_SIGMAS`, and log a by a line in log sigma.
     """
+    contrast: tuple[float, ...] = ()
+    if with_contrast:
+        middle = sum(degraded_sigmas) / 2
+        contrast = _contrast_polynomial(regularizer.critic, images, middle, seed, progress)
     found: list[tuple[float, float]] = []
     for sigma in tqdm(sigmas, desc="fitting lam", unit="level", disable=not progress):
-        quality = partial(restored_psnr, regularizer, images, sigma, seed=seed, options=options)
+        at_level = regularizer
+        if with_contrast:
+            critic = regularizer.critic.at_contrast(exp_polynomial(contrast, sigma))
+            at_level = LocalRegularizer(critic.requires_grad_(False))
+        quality = partial(restored_psnr, at_level, images, sigma, seed=seed, options=options)
         if found:
             first = found[-1][0] * sigma / sigmas[len(found) - 1]
         else:
-            first = first_lam(regularizer, images, sigma, seed)
+            first = first_lam(at_level, images, sigma, seed)
         found.append(best_lam(quality, first))
     lams = [lam for lam, _ in found]
     degree = min(2, len(sigmas) - 1)
@@ -141,6 +154,7 @@ def calibrate_white_noise(
         degraded,
         polynomial.tolist(),
         (min(sigmas), max(sigmas)),
+        contrast,
         {
             "method": "highest PSNR of clean training images with white noise",
             "images": len(images),
@@ -153,12 +167,26 @@ def calibrate_white_noise(
     )
 
 
+def _contrast_polynomial(
+    critic: PatchCritic, images: Sequence[Tensor], trained: float, seed: int, progress: bool
+) -> tuple[float, ...]:
+    """Of a critic that was trained at a level: the less noise, the smaller is what shall stay."""
+    contrasts = []
+    for sigma in CONTRAST_SIGMAS:
+        first = _FIRST_CONTRAST * (trained / sigma) ** 0.8
+        found, _ = best_contrast(critic, images, sigma, seed=seed, first=first, progress=progress)
+        contrasts.append(found)
+    logs = np.log(CONTRAST_SIGMAS), np.log(contrasts)
+    return tuple(np.polynomial.polynomial.polyfit(*logs, 1).tolist())
+
+
 def best_contrast(
     critic: PatchCritic,
     images: Sequence[Tensor],
     sigma: float,
     *,
     seed: int,
+    first: float = _FIRST_CONTRAST,
     progress: bool = True,
 ) -> tuple[float, float]:
     """The contrast a at which R(a x) / a restores noisy images best, and their mean PSNR in dB.
@@ -173,18 +201,20 @@ def best_contrast(
         images: clean images (1, C, H, W), none of them from a test set.
         sigma: level of the noise.
         seed: of the noise.
+        first: where the search begins.
     """
 
-    bar = tqdm(desc="fitting the contrast", unit="try", disable=not progress)
+    bar = tqdm(desc=f"fitting the contrast at {sigma:g}", unit="try", disable=not progress)
 
     def quality(contrast: float) -> float:
         bar.update()
         regularizer = LocalRegularizer(critic.at_contrast(contrast))
-        first = first_lam(regularizer, images, sigma, seed)
-        return best_lam(partial(restored_psnr, regularizer, images, sigma, seed=seed), first)[1]
+        lam = first_lam(regularizer, images, sigma, seed)
+        restored = partial(restored_psnr, regularizer, images, sigma, seed=seed)
+        return best_lam(restored, lam, ratio=1.4)[1]
 
     with bar:
-        return best_lam(quality, 2.0, ratio=1.4, reach=5)
+        return best_lam(quality, first, ratio=1.5, reach=5)
 
 
 def calibrate_unpaired(
@@ -227,6 +257,7 @@ def calibrate_unpaired(
         degraded,
         [math.log(lam)],
         (1.0, 1.0),
+        (),
         {
             "method": "mean score of restored images equals that of clean images",
             "images": len(degraded),
@@ -242,6 +273,7 @@ def _calibration(
     degraded: Sequence[Tensor],
     polynomial: Sequence[float],
     sigma_range: tuple[float, float],
+    contrast: tuple[float, ...],
     record: dict[str, object],
 ) -> Calibration:
     maps = [[regularizer.score_map(x).flatten() for x in group] for group in (clean, degraded)]
@@ -250,6 +282,7 @@ def _calibration(
     return Calibration(
         lam_polynomial=tuple(polynomial),
         sigma_range=sigma_range,
+        contrast_polynomial=contrast,
         quantile_levels=QUANTILE_LEVELS,
         clean_patches=patches[0],
         degraded_patches=patches[1],

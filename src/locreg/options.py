@@ -47,6 +47,11 @@ class NoiseRange:
         """Whether the range is a single level."""
         return self.low == self.high
 
+    @property
+    def middle(self) -> float:
+        """The mean level."""
+        return (self.low + self.high) / 2
+
     @classmethod
     def parse(cls, text: str) -> NoiseRange:
         """From ``S`` (one level) or ``LO:HI``."""

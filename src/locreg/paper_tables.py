@@ -46,8 +46,6 @@ def compare_table1(rows: Sequence[Row], methods: Sequence[str]) -> str:
              single[0, 4] - single[3, 4], single[1, 4] - single[3, 4]]  # fmt: skip
     ahead = ours[4, 3:] - single[:, 3:].max(0)
     findings = [
-        "PSNR in dB: ours (the paper's, the difference). The images are not the paper's, which it "
-        "does not name.",
         f"Cells below the paper's: {below} of {ours.size}.",
         "Finding 1, training on little noise generalises to more: the critics trained at 0.05 and "
         f"0.1 differ from that of 0.2 on images at 0.2 by {gains[0]:+.2f} and {gains[1]:+.2f} dB, "

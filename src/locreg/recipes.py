@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locreg.calibration import best_contrast, calibrate_unpaired, calibrate_white_noise
+from locreg.calibration import calibrate_unpaired, calibrate_white_noise
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
 from locreg.images import ImageSource, list_sources
@@ -46,6 +46,7 @@ from locreg.weights import Weights, load_weights, save_weights
 from locreg.wgan import WassersteinCriterion
 
 _NOISE_IMAGES = 100  # of each folder, that the noise is learned from
+_UNKNOWN_NOISE = 0.1  # that a ridge critic begins with, where the degradation is not known
 _NOISE_IMAGE_SIZE = 640  # of their centres, in pixels
 
 
@@ -70,7 +71,7 @@ def train_from_folders(
         LocregError: when folders or checkpoint cannot be used or the output cannot be written.
     """
     check_outputs(output, resume)
-    network = _network(recipe.critic, recipe.data.seed, device)
+    network = _network(recipe.critic, recipe.data.seed, device, noise=recipe.noise)
     if (recipe.training.patch_size or network.receptive_field) < network.receptive_field:
         raise UsageError(f"patch_size must be at least {network.receptive_field} pixels.")
     files = _split(recipe)
@@ -242,7 +243,7 @@ def _calibrated(
     device: torch.device | str,
     progress: bool,
 ) -> Weights:
-    """With lam; a ridge critic of synthetic noise first gets its contrast."""
+    """With lam and, of a ridge critic of synthetic noise, its contrast."""
 
     def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
@@ -251,12 +252,6 @@ def _calibrated(
 
     clean, seed = crops(files.clean), recipe.data.seed
     critic = weights.critic.to(device)
-    if recipe.critic.filters is not None and recipe.noise is not None:
-        sigma = (recipe.noise.low + recipe.noise.high) / 2
-        contrast, quality = best_contrast(critic, clean, sigma, seed=seed, progress=progress)
-        critic = critic.at_contrast(contrast).requires_grad_(False)
-        record = {"value": contrast, "sigma": sigma, "psnr": quality}
-        weights = replace(weights, training={**weights.training, "contrast": record})
     regularizer = LocalRegularizer(critic)
     if recipe.noise is None:
         calibration = calibrate_unpaired(
@@ -268,6 +263,7 @@ def _calibrated(
             clean,
             degraded_sigmas=(recipe.noise.low, recipe.noise.high),
             seed=seed,
+            with_contrast=recipe.critic.filters is not None,
             progress=progress,
         )
     return replace(weights, critic=critic.cpu(), calibration=calibration)
@@ -292,11 +288,17 @@ def _network(
     seed: int,
     device: torch.device | str,
     *,
+    noise: NoiseRange | None = None,
     noise_conditioned: bool = False,
 ) -> PatchCritic:
     generator = torch.Generator().manual_seed(seed)
     if options.filters is not None:
-        critic = ridge_critic(options.filters, in_channels=options.channels, generator=generator)
+        critic = ridge_critic(
+            options.filters,
+            in_channels=options.channels,
+            generator=generator,
+            noise=_UNKNOWN_NOISE if noise is None else noise.middle,
+        )
         return critic.to(device)
     return PatchCritic(
         standard_layers(options.widths, options.activation),

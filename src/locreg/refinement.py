@@ -175,6 +175,8 @@ def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
         )
     if critic.noise_conditioned:
         critic = critic.at(recipe.sigma)
+    if initial.calibration is not None:
+        critic = critic.at_contrast(initial.calibration.contrast(recipe.sigma))
     critic.requires_grad_(recipe.training.parameters == "all")
     critic.weights[-1].requires_grad_()
     return critic

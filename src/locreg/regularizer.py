@@ -29,7 +29,9 @@ class LocalRegularizer(nn.Module):
 
     It has the protocol of deepinv's ``Prior``: `fn`, `grad`, `prox` and ``explicit_prior``. With a
     noise-conditioned critic R(x; sigma) also depends on a noise level: these three take it as their
-    second argument, and `at` fixes it for everything else.
+    second argument, and `at` fixes it for everything else. A critic whose contrast a was fitted
+    serves a noise level as R(a x) / a: with the level as second argument, or by `at`; without it
+    these are R as it was trained.
 
     Args:
         weights: a critic with its calibration; a bare `PatchCritic` will do.
@@ -108,15 +110,30 @@ class LocalRegularizer(nn.Module):
         """Whether R depends on a noise level."""
         return self.critic.noise_conditioned
 
+    @property
+    def depends_on_level(self) -> bool:
+        """Whether the noise level decides which R it is: by an input of the critic, or a contrast.
+
+        Its calibration tells the contrast of a critic.
+        """
+        calibration = self.calibration
+        return self.noise_conditioned or bool(calibration and calibration.contrast_polynomial)
+
     def at(self, sigma: float) -> LocalRegularizer:
-        """R(.; sigma) at one noise level, for a noise-conditioned critic.
+        """R(.; sigma) at one noise level, where R depends on it.
 
         Raises:
             UsageError: when sigma is not in [0, 1].
+            LocregError: when R does not depend on a noise level.
         """
         check_sigma(sigma)
+        if self.depends_on_level and not self.noise_conditioned:
+            assert self.calibration is not None
+            critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
+        else:
+            critic = self.critic.at(sigma)
         return LocalRegularizer(
-            Weights(critic=self.critic.at(sigma), criterion=self.criterion),
+            Weights(critic=critic, criterion=self.criterion),
             tile=self.tile,
             precision=self.precision,
             symmetric=self.symmetric,
@@ -131,18 +148,18 @@ class LocalRegularizer(nn.Module):
 
         Args:
             x: images.
-            sigma: the noise level, of which one serves all images; a critic without a noise level
-                takes no notice of it. deepinv's solvers pass the denoiser's level to any prior, and
+            sigma: the noise level, of which one serves all images; an R that does not depend on it
+                takes no notice. deepinv's solvers pass the denoiser's level to any prior, and
                 further arguments that have no meaning here.
         """
-        if self.noise_conditioned:
+        if self._takes_level(sigma):
             return self.at(_level(sigma)).fn(x)
         return self.score_map(x).flatten(1).sum(1, dtype=torch.float64).to(x.dtype)
 
     @torch.no_grad()
     def grad(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
         """The gradient of R at x (B, C, H, W), of the same shape; arguments as for `fn`."""
-        if self.noise_conditioned:
+        if self._takes_level(sigma):
             return self.at(_level(sigma)).grad(x)
         return self.value_and_grad(x)[1]
 
@@ -155,7 +172,7 @@ class LocalRegularizer(nn.Module):
         gamma: float | Tensor = 1.0,
     ) -> Tensor:
         """argmin_z gamma R(z) + 1/2 |z - x|^2 by L-BFGS, started at x; arguments as for `fn`."""
-        fixed = self.at(_level(sigma)) if self.noise_conditioned else self
+        fixed = self.at(_level(sigma)) if self._takes_level(sigma) else self
         options = LBFGSOptions(steps=200, tolerance=1e-5)
         return lbfgs(Objective(x, fixed, float(gamma)), x, options).image
 
@@ -196,6 +213,10 @@ class LocalRegularizer(nn.Module):
 
     def _tile(self, x: Tensor) -> int:
         return self.tile or (1024 if x.is_cuda else 256)
+
+    def _takes_level(self, sigma: float | Tensor | None) -> bool:
+        """Whether a level is needed, or given and not to be ignored."""
+        return self.noise_conditioned or (sigma is not None and self.depends_on_level)
 
     def _check(self, x: Tensor) -> None:
         if self.noise_conditioned:

@@ -38,6 +38,7 @@ class Scale:
     Attributes:
         warning: said on every figure and table; empty for the whole work.
         iterations, widths: of the trainings.
+        filters, ridge_iterations, ridge_patch: of the ridge critics.
         packaged: take the packaged critic for the noise range [0.05, 0.3], which was trained with
             the same constants but for 30,000 iterations, instead of training it again.
         calibration_images, calibration_size: for lam.
@@ -53,6 +54,9 @@ class Scale:
     warning: str = ""
     iterations: int = 15_000
     widths: tuple[int, ...] = CriticOptions().widths
+    filters: int = 96
+    ridge_iterations: int = 1_500
+    ridge_patch: int = 60
     packaged: bool = True
     calibration_images: int = 8
     calibration_size: int = 128
@@ -71,6 +75,9 @@ QUICK = Scale(
     warning="Quick run: small networks, few iterations, crops of few images.",
     iterations=600,
     widths=(16,) * 6,
+    filters=8,
+    ridge_iterations=60,
+    ridge_patch=24,
     packaged=False,
     calibration_images=1,
     calibration_size=64,
@@ -144,16 +151,23 @@ class Reproduction:
         """Weights for this noise of the training, trained if they are missing: a name or a path."""
         if self.scale.packaged and not noise.one_level and self._listing() == _LISTING:
             return "alr-rgb"  # the same images are held out of it
-        path = self.out / "weights" / f"alr-{str(noise).replace(':', '-')}.safetensors"
+        return self._trained("alr", noise, self._recipe(noise))
+
+    def ridge(self, noise: NoiseRange) -> str:
+        """Weights of a ridge critic for this noise, trained if they are missing."""
+        return self._trained("ridge", noise, self._ridge_recipe(noise))
+
+    def _trained(self, kind: str, noise: NoiseRange, recipe: Recipe) -> str:
+        path = self.out / "weights" / f"{kind}-{str(noise).replace(':', '-')}.safetensors"
         unfinished = checkpoint_path(path).exists()
         if path.exists() and not unfinished:
             return str(path)
         make_folder(path.parent)
         if not unfinished:  # interrupted before the first checkpoint
             log_path(path).unlink(missing_ok=True)
-        self.say(f"training the critic for noise in {noise}")
+        self.say(f"training {path.stem}")
         with self.timed(path.stem):
-            train_from_folders(path, self._recipe(noise), resume=unfinished)
+            train_from_folders(path, recipe, resume=unfinished)
         return str(path)
 
     def _listing(self) -> int:
@@ -188,6 +202,33 @@ class Reproduction:
                 checkpoint_every=max(min(scale.iterations // 4, 1000), 1),
                 weight_average=0.999 if scale.iterations > 5_000 else 0.9,
                 penalty=5.0 if noise.one_level else 0.1,
+            ),
+        )
+
+    def _ridge_recipe(self, noise: NoiseRange) -> Recipe:
+        """Of ridge critics (docs/weights.md): unpaired patches of 60x60 pixels, a few minutes."""
+        scale = self.scale
+        return Recipe(
+            clean=self.data / TRAINING,
+            noise=noise,
+            critic=CriticOptions(filters=scale.filters),
+            data=DataOptions(
+                validation_sigma=0.1,
+                validation_size=96 if scale.crop is None else 32,
+                calibration_images=max(scale.calibration_images // 2, 1),
+                calibration_size=min(scale.calibration_size, 96),
+            ),
+            training=TrainingOptions(
+                iterations=scale.ridge_iterations,
+                batch=4,
+                patch_size=scale.ridge_patch,
+                penalty=10.0,
+                penalty_form="one-sided",
+                learning_rate=5e-3,
+                last_learning_rate=2e-4,
+                weight_average=0.99,
+                validate_every=scale.ridge_iterations,
+                checkpoint_every=250,
             ),
         )
 

@@ -102,8 +102,8 @@ def restore(
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
             (the mean over a batch), where it is needed; with an operator this needs ``estimate``.
             Weights of learned noise have a level of their own, which is the default and ``"auto"``.
-            Needed where the regularizer is noise-conditioned, and where ``lam`` is not given and
-            the calibration depends on it.
+            Needed where the regularizer depends on it, and where ``lam`` is not given and the
+            calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma, or with an
             operator for `LEAST_SIGMA` where sigma is smaller: without noise the calibrated lam is
             0, and what A does not observe would stay as it is.
@@ -160,7 +160,7 @@ def restore(
     if level is not None and (operator is not None or isinstance(solver, AnnealingOptions)):
         usable = max(level, LEAST_SIGMA)
     at_level = regularizer
-    if regularizer.noise_conditioned:
+    if regularizer.depends_on_level:
         if usable is None:
             raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
         at_level = regularizer.at(usable)
@@ -300,7 +300,7 @@ def _noise_level(
         if sigma is not None:
             check_sigma(sigma)
         return sigma
-    needed = regularizer.noise_conditioned or lam in ("discrepancy", "sure")
+    needed = regularizer.depends_on_level or lam in ("discrepancy", "sure")
     if not needed and (fixed or (lam is not None and lam != "score")):
         return None
     if estimate is None:

@@ -9,12 +9,13 @@ from torch import Tensor
 from locreg.critic import Layer, PatchCritic
 from locreg.engine import value_and_gradient
 
-_NOISE = 0.1  # a level of noise to begin with
-_GAIN = 2.5  # to which noise of 0.1 answers with a quarter of what the potential tells apart
+_RESPONSE = 0.25  # of the filters to noise, at first: a quarter of what the potential tells apart
 
 
 @torch.no_grad()
-def ridge_critic(filters: int, *, in_channels: int, generator: torch.Generator) -> PatchCritic:
+def ridge_critic(
+    filters: int, *, in_channels: int, generator: torch.Generator, noise: float = 0.1
+) -> PatchCritic:
     """r(z) = sum_c v_c psi(<w_c, z>) of patches z of 13x13 pixels, not yet trained.
 
     psi is the rounded minimax concave penalty, v_c >= 0, and every filter w_c, three convolutions
@@ -27,6 +28,7 @@ def ridge_critic(filters: int, *, in_channels: int, generator: torch.Generator) 
         in_channels: 1 for grey images, 3 for colour.
         generator: source of the initial weights. All filters are as long, and on noise the gradient
             of R is about as long as the criterion will ask for.
+        noise: level of the noise that the initial weights are made for.
     """
     layers = (
         Layer(
@@ -39,9 +41,9 @@ def ridge_critic(filters: int, *, in_channels: int, generator: torch.Generator) 
     critic = PatchCritic(layers, in_channels=in_channels, generator=generator)
     critic.project()
     lengths = _filters(critic).flatten(1).norm(dim=1)
-    critic.weights[2].mul_((_GAIN / lengths).view(-1, 1, 1, 1))
+    critic.weights[2].mul_((_RESPONSE / noise / lengths).view(-1, 1, 1, 1))
     critic.weights[3].fill_(1.0)
-    critic.weights[3].div_(_slope(critic, generator))
+    critic.weights[3].div_(_slope(critic, generator, noise))
     return critic
 
 
@@ -54,9 +56,9 @@ def _filters(critic: PatchCritic) -> Tensor:
     return impulses.transpose(0, 1)
 
 
-def _slope(critic: PatchCritic, generator: torch.Generator) -> float:
+def _slope(critic: PatchCritic, generator: torch.Generator, level: float) -> float:
     """|grad R| / sqrt(n) on noise, n being the number of its windows."""
     side = 4 * critic.receptive_field
-    noise = _NOISE * torch.randn(1, critic.in_channels, side, side, generator=generator)
+    noise = level * torch.randn(1, critic.in_channels, side, side, generator=generator)
     _, gradient = value_and_gradient(critic, noise, side)
     return float(gradient.norm()) / side

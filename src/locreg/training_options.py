@@ -269,7 +269,7 @@ class Recipe:
     def validation_sigma(self) -> float | None:
         """Noise level of the validation images; None where the criterion itself is validated."""
         if self.data.validation_sigma is None and self.noise is not None:
-            return (self.noise.low + self.noise.high) / 2
+            return self.noise.middle
         return self.data.validation_sigma
 
 

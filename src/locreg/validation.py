@@ -230,7 +230,7 @@ def _white_noise(sigma: float) -> Callable[[Tensor, int], Tensor]:
 
 def _usual_levels(noise: NoiseRange) -> list[float]:
     usual = [level for level in (0.05, 0.1, 0.2, 0.4) if noise.low <= level <= noise.high]
-    return usual or [(noise.low + noise.high) / 2]
+    return usual or [noise.middle]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Calibration:
         quantile_levels: of the quantiles below.
         clean_patches, degraded_patches: quantiles of the score of one patch.
         clean_images, degraded_images: quantiles of the mean score of one image.
+        contrast_polynomial: the same for log a, where the critic serves a noise level as
+            r(a z) / a; empty where a is 1.
         record: how it was done: images, seed, solver, PSNR.
     """
 
@@ -43,6 +45,7 @@ class Calibration:
     degraded_patches: tuple[float, ...]
     clean_images: tuple[float, ...]
     degraded_images: tuple[float, ...]
+    contrast_polynomial: tuple[float, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,10 +59,21 @@ class Calibration:
             return math.exp(self.lam_polynomial[0])
         if sigma == 0:
             return 0.0
-        nearest = min(max(sigma, self.sigma_range[0]), self.sigma_range[1])
-        powers = (math.log(nearest) ** k for k in range(len(self.lam_polynomial)))
-        log_lam = sum(c * p for c, p in zip(self.lam_polynomial, powers, strict=True))
-        return math.exp(log_lam) * sigma / nearest
+        nearest = self._nearest(sigma)
+        return exp_polynomial(self.lam_polynomial, nearest) * sigma / nearest
+
+    def contrast(self, sigma: float) -> float:
+        """a for a noise level; outside the fitted range that of its nearest level."""
+        return exp_polynomial(self.contrast_polynomial, self._nearest(sigma))
+
+    def _nearest(self, sigma: float) -> float:
+        """The level of the fitted range that is nearest to sigma."""
+        return min(max(sigma, self.sigma_range[0]), self.sigma_range[1])
+
+
+def exp_polynomial(coefficients: tuple[float, ...], sigma: float) -> float:
+    """exp(c0 + c1 log sigma + ...); 1 without coefficients."""
+    return math.exp(sum(c * math.log(sigma) ** k for k, c in enumerate(coefficients)))
 
 
 @dataclass(frozen=True, kw_only=True)
