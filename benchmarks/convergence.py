@@ -25,7 +25,7 @@ from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.objective import Objective, Regularizer
 from locreg.options import AdamOptions, LBFGSOptions, MinimiserOptions, ProximalGradientOptions
 from locreg.problems import Problem
-from locreg.restoration import calibrated_lam, solve
+from locreg.solver_choice import calibrated_lam, solve
 from locreg.solvers import Iterate
 from locreg.validation import psnr
 
@@ -59,7 +59,7 @@ def measure(
 ) -> Row:
     """Solve, and say when the energy ``least`` was reached (by Adam: at its end)."""
     lam = calibrated_lam(regularizer, problem.sigma, denoising=problem.operator is None)
-    at_level = regularizer.at(problem.sigma) if regularizer.noise_conditioned else regularizer
+    at_level = regularizer.at(problem.sigma) if regularizer.depends_on_level else regularizer
     counted, path = Counted(at_level), list[tuple[int, float]]()
 
     def follow(_: int, iterate: Iterate) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import locreg
 from locreg.images import list_images, read_pixels
-from locreg.measurements import Measurements, Row, parameter_checksum, seed_of
+from locreg.measurements import Measurements, Row, denoiser_version, seed_of
 from locreg.validation import add_noise, psnr
 
 KEY = ["weights", "checksum", "folder", "sigma", "given", "image"]
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
 
     regularizer = locreg.load(options.weights)
-    checksum = parameter_checksum(regularizer)
+    checksum = denoiser_version(regularizer)
     known = Measurements(options.csv, KEY, VALUES)
     for sigma in options.sigma:
         rows = []

@@ -22,7 +22,8 @@ from inverse import Test, gaussian, tests
 from locreg.images import centre
 from locreg.measurements import Measurements, Row, parameter_checksum
 from locreg.problems import Photograph, Problem, denoising
-from locreg.restoration import Lam, calibrated_lam
+from locreg.restoration import Lam
+from locreg.solver_choice import calibrated_lam
 from locreg.validation import best_lam, psnr
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "rule", "image"]

@@ -33,7 +33,8 @@ noisy = add_noise(clean, 0.1, seed=0)
 # %%
 # Restoration
 # -----------
-# ``denoise-rgb`` takes one gradient; the critic of the paper, ``alr-rgb``, takes 50 steps of Adam.
+# ``denoise-rgb`` takes one gradient, or two where the noise is strong; the critic of the paper,
+# ``alr-rgb``, takes 50 steps of Adam.
 
 energy = locreg.restore(noisy, locreg.load("denoise-rgb"), sigma="auto")
 critic = locreg.restore(noisy, locreg.load("alr-rgb"), sigma="auto")

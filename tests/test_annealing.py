@@ -15,7 +15,8 @@ from locreg.objective import Objective
 from locreg.operators import blur_circular, blur_unknown_border, inpainting
 from locreg.options import AdamOptions, AnnealingOptions, GradientStepOptions, LBFGSOptions
 from locreg.regularizer import LocalRegularizer
-from locreg.restoration import default_solver, restore, usual_steps
+from locreg.restoration import restore
+from locreg.solver_choice import default_solver, usual_steps
 from locreg.solvers import Status
 from locreg.tasks import deblur
 
@@ -201,10 +202,41 @@ def test_gradient_steps_take_the_data_term_through_an_operator():
     torch.testing.assert_close(found.image, x)
 
 
-def test_gradient_steps_stop_at_what_is_no_number():
+@pytest.mark.parametrize("steps", [1, 2])
+def test_gradient_steps_stop_at_what_is_no_number(steps):
     broken = torch.full((1, 1, 4, 4), torch.inf)
-    found = gradient_steps(broken, Scaled(), None, broken, 0.1, 0.1, 2)
+    found = gradient_steps(broken, Scaled(), None, broken, 0.1, 0.1, steps)
     assert (found.status, found.gradients) == (Status.FAILED, 1)
+
+    class Broken(Scaled):
+        def at(self, _):
+            return self
+
+        def value_and_grad(self, x):
+            return x.flatten(1).sum(1), torch.full_like(x, torch.nan)
+
+    y = random_image(1, 1, 4, 4)
+    assert gradient_steps(y, Broken(), None, y, 0.1, 0.1, steps).status is Status.FAILED
+
+
+def test_gradient_steps_take_no_level_that_was_not_trained():
+    regularizer, y = conditioned(), random_image(1, 1, 12, 12, dtype=torch.float32)
+    regularizer.criterion = {"noise": (0.2, 0.5), "steps": 1}
+    restore(y, regularizer, sigma=0.4, solver=GradientStepOptions(steps=2))
+    with pytest.raises(UsageError, match="take fewer steps"):
+        restore(y, regularizer, sigma=0.4, solver=GradientStepOptions(steps=3))
+    regularizer.criterion = {"noise": (0.2, 0.5), "steps": 3}
+    assert restore(y, regularizer, sigma=0.4).solution.gradients == 3
+    with pytest.raises(UsageError, match="start at the image itself"):
+        restore(y, regularizer, sigma=0.4, start=y)
+
+
+def test_learned_noise_is_removed_in_one_step():
+    regularizer, y = conditioned(), random_image(1, 1, 12, 12, dtype=torch.float32)
+    regularizer.criterion = {"level": 0.2, "noise": None}
+    assert restore(y, regularizer, solver=GradientStepOptions(steps=1)).solution.gradients == 1
+    with pytest.raises(UsageError, match="in one step"):
+        restore(y, regularizer, solver=GradientStepOptions(steps=2))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_its_gradient_is_that_of_finite_differences(kind, channels):
     """Along a random direction of all weights at once."""
     generator = torch.Generator().manual_seed(0)
     network = (
-        ridge_critic(6, in_channels=channels, generator=generator)
+        ridge_critic(6, in_channels=channels, generator=generator, noise=0.1)
         if kind == "ridge"
         else critic(kind, channels)
     ).double()

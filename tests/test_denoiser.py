@@ -16,7 +16,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.options import NoiseRange
 from locreg.recipes import train_denoiser_from_folder
 from locreg.regularizer import LocalRegularizer, load
-from locreg.score_matching import _BFLOAT16, denoising_loss, draw_levels, training_dtype
+from locreg.score_matching import _BFLOAT16, denoising_loss, draw_levels, training_precision
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
 from locreg.validation import DenoiserValidation, load_crops
@@ -126,12 +126,15 @@ def test_a_training_for_two_steps_says_so_and_denoises_in_two(folder, tmp_path):
 def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch):
     for name in _BFLOAT16:
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    cpu = torch.device("cpu")
-    assert training_dtype("auto", cpu) is torch.float32
-    assert training_dtype("bfloat16", cpu) is torch.bfloat16
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert training_precision("auto", cpu) == "float32"
+    assert training_precision("bfloat16", cpu) == "bfloat16"
     monkeypatch.setattr(torch.cpu, _BFLOAT16[0], lambda: True, raising=False)
-    assert training_dtype("auto", cpu) is torch.bfloat16
-    assert training_dtype("float32", cpu) is torch.float32
+    assert training_precision("auto", cpu) == "bfloat16"
+    assert training_precision("float32", cpu) == "float32"
+    for generation, expected in ((7, "float32"), (8, "bfloat16")):  # a T4 imitates it
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, g=generation: (g, 5))
+        assert training_precision("auto", gpu) == expected
     with pytest.raises(UsageError, match="precision must be one of"):
         DenoisingOptions(precision="float16")
 

@@ -117,4 +117,5 @@ def gradient_steps(
         if not finite(at_z):
             return Solution(z, Status.FAILED, tuple(history), len(history))
         x = z - eta * lam * at_z.regularizer_gradient
-    return Solution(x, Status.MAXIMUM_STEPS, tuple(history), len(history))
+    status = Status.MAXIMUM_STEPS if torch.isfinite(x).all() else Status.FAILED
+    return Solution(x, status, tuple(history), len(history))

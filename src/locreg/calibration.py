@@ -24,7 +24,7 @@ from locreg.weights import Calibration, exp_polynomial
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 CONTRAST_SIGMAS = (0.05, 0.15, 0.4)
-_FIRST_CONTRAST = 2.5  # at the level of the training
+_FIRST_CONTRAST = 2.5  # to try, at the level of the training
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _PATCH = 8  # side of the patches that the noise level is estimated from
 _BLOCK = 16  # side of the blocks of which the smoothest tell the noise level
@@ -123,12 +123,16 @@ def calibrate_white_noise(
         images: clean images (1, C, H, W), none of them from a test set.
         degraded_sigmas: the noise levels, uniform in [low, high], of the degraded scores.
         with_contrast: first fit the contrast a of R(a x) / a (`best_contrast`) at the levels
-            `CONTRAST_SIGMAS`, and log a by a line in log sigma.
+            `CONTRAST_SIGMAS`, then log a by a line in log sigma.
     """
     contrast: tuple[float, ...] = ()
+    contrast_record = {}
     if with_contrast:
-        middle = sum(degraded_sigmas) / 2
-        contrast = _contrast_polynomial(regularizer.critic, images, middle, seed, progress)
+        trained = sum(degraded_sigmas) / 2
+        contrasts = _fitted_contrasts(regularizer.critic, images, trained, seed, progress)
+        logs = np.log(CONTRAST_SIGMAS), np.log([a for a, _ in contrasts])
+        contrast = tuple(np.polynomial.polynomial.polyfit(*logs, 1).tolist())
+        contrast_record = {"contrast_sigmas": CONTRAST_SIGMAS, "contrasts": contrasts}
     found: list[tuple[float, float]] = []
     for sigma in tqdm(sigmas, desc="fitting lam", unit="level", disable=not progress):
         at_level = regularizer
@@ -163,21 +167,23 @@ def calibrate_white_noise(
             "sigmas": list(sigmas),
             "lams": lams,
             "psnr": [quality for _, quality in found],
+            **contrast_record,
         },
     )
 
 
-def _contrast_polynomial(
+def _fitted_contrasts(
     critic: PatchCritic, images: Sequence[Tensor], trained: float, seed: int, progress: bool
-) -> tuple[float, ...]:
-    """Of a critic that was trained at a level: the less noise, the smaller is what shall stay."""
-    contrasts = []
+) -> list[tuple[float, float]]:
+    """Contrasts at `CONTRAST_SIGMAS`, and the PSNR in dB that they gave."""
+    found = []
     for sigma in CONTRAST_SIGMAS:
-        first = _FIRST_CONTRAST * (trained / sigma) ** 0.8
-        found, _ = best_contrast(critic, images, sigma, seed=seed, first=first, progress=progress)
-        contrasts.append(found)
-    logs = np.log(CONTRAST_SIGMAS), np.log(contrasts)
-    return tuple(np.polynomial.polynomial.polyfit(*logs, 1).tolist())
+        # The less noise there is, the smaller is what shall stay.
+        first = _FIRST_CONTRAST * trained / sigma
+        found.append(
+            best_contrast(critic, images, sigma, seed=seed, first=first, progress=progress)
+        )
+    return found
 
 
 def best_contrast(
@@ -194,7 +200,7 @@ def best_contrast(
     Each a is tried at its best lam.
 
     The criterion tells patches apart where they differ most, and finds the potential of a ridge
-    critic wider than restoration wants it: a is then 2 to 4.
+    critic wider than restoration wants it: at the level of the training a is then 2 to 4.
 
     Args:
         critic: r, on the device of the images.

@@ -66,7 +66,8 @@ class Settings:
     weights."""
     steps: int | None = None
     """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
-    gradient-descent and proximal-gradient, for gradient-step 1, or 2 where the noise is strong."""
+    gradient-descent and proximal-gradient. Of gradient-step their number; by default what the
+    weights were trained for, or 2 where the noise is strong."""
     ensemble: bool = False
     """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
     better."""
@@ -113,7 +114,7 @@ class Settings:
 
     def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
         """The solver that was chosen, or that the weights were made for."""
-        from locreg.restoration import default_solver
+        from locreg.solver_choice import default_solver
 
         if self.solver == "auto":
             solver = default_solver(regularizer, denoising=denoising)

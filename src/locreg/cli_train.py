@@ -172,7 +172,7 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainDenoiser:
-    """Learn an energy that removes noise in one step, from a folder of clean images.
+    """Learn an energy that removes noise in a step or a few, from a folder of clean images.
 
     The noise is white, or that of a folder of noisy images of other scenes, which is learned first.
 

@@ -105,7 +105,7 @@ def evaluate(
     """
     for name in options.methods:
         check_method(name, options.task)
-    methods = {name: find_method(name) for name in options.methods}
+    methods = {name: find_method(name, options.task) for name in options.methods}
     if len({method.name for method in methods.values()}) < len(methods):
         raise UsageError("Two methods have the same name: rename one of the files.")
     files = _files(options)
@@ -263,7 +263,7 @@ def measure(cell: Cell, options: EvaluationOptions, channels: int, lpips: Path |
 
 def _ready(name: str, task: Task, channels: int) -> Method:
     """A method that has done something already, so that loading libraries is not timed."""
-    method = find_method(name)
+    method = find_method(name, task)
     if (name, method.version, task, channels) not in _used:
         grey = torch.full((1, channels, 32, 32), 0.5)
         usual = EvaluationOptions(test=Path(), task=task, sigmas=(0.1,), methods=(name,))

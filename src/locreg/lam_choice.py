@@ -115,7 +115,7 @@ def lam_by_score(inversion: Inversion, regularizer: LocalRegularizer, first: flo
     """The lam at which the critic scores the restored image as it scores clean images on average.
 
     With less, the image still looks degraded to the critic; with more, it looks smoother than
-    clean images do. It needs no noise level.
+    clean images do. It needs no noise level, unless R depends on one.
 
     Raises:
         LocregError: when the weights are not calibrated.

@@ -10,6 +10,7 @@ from pathlib import Path
 from locreg.errors import LocregError
 from locreg.files import write_atomically
 from locreg.regularizer import LocalRegularizer
+from locreg.solver_choice import usual_steps
 
 Row = dict[str, str]
 
@@ -60,10 +61,19 @@ class Measurements:
 
 def parameter_checksum(regularizer: LocalRegularizer) -> str:
     """Tells weights apart, and the lam that is stored with them."""
-    checksum = zlib.crc32(repr(regularizer.calibration).encode())
+    calibration = regularizer.calibration
+    checksum = zlib.crc32(repr(calibration).encode())
+    if calibration is not None and calibration.contrast_polynomial:
+        checksum = zlib.crc32(repr(calibration.contrast_polynomial).encode(), checksum)
     for parameter in regularizer.critic.parameters():
         checksum = zlib.crc32(parameter.numpy().tobytes(), checksum)
     return f"{checksum:08x}"
+
+
+def denoiser_version(regularizer: LocalRegularizer) -> str:
+    """Tells weights apart, and whether an energy takes more than one gradient step to denoise."""
+    steps = usual_steps(regularizer, 1.0) if regularizer.noise_conditioned else 1
+    return parameter_checksum(regularizer) + (f", up to {steps} steps" if steps > 1 else "")
 
 
 def seed_of(name: str, *settings: object) -> int:

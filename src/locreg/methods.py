@@ -20,7 +20,7 @@ from locreg.baselines import (
 )
 from locreg.epll import Mixture, epll, load_mixture
 from locreg.errors import LocregError, UsageError
-from locreg.measurements import parameter_checksum
+from locreg.measurements import denoiser_version, parameter_checksum
 from locreg.problems import Problem
 from locreg.regularizer import load
 from locreg.validation import best_lam, psnr
@@ -153,8 +153,8 @@ def how_to_install(name: str) -> str | None:
     return _HOW_TO_INSTALL[_PEERS[name].package]
 
 
-def find_method(name: str) -> Method:
-    """The method of a name that is known and installed.
+def find_method(name: str, task: str) -> Method:
+    """The method of a name that is known and installed, for a task that it serves.
 
     Raises:
         LocregError: when its weights cannot be read.
@@ -176,10 +176,10 @@ def find_method(name: str) -> Method:
             found = problem.restore(regularizer, None)
             return Restored(found.image, found.lam)
 
-        more = ", one or two steps" if regularizer.noise_conditioned else ""
+        tell = denoiser_version if task == "denoise" else parameter_checksum
         return Method(
             label(name),
-            f"locreg {__version__}, weights {parameter_checksum(regularizer)}{more}",
+            f"locreg {__version__}, weights {tell(regularizer)}",
             restore,
             channels=regularizer.in_channels,
         )

@@ -233,7 +233,7 @@ class GradientStepOptions:
     """One or a few gradient steps with a noise-conditioned energy, which is trained for them.
 
     Attributes:
-        steps: None are as many as serve the noise level: see `restoration.usual_steps`.
+        steps: None are as many as serve the noise level: see `solver_choice.usual_steps`.
     """
 
     steps: int | None = None

@@ -130,7 +130,7 @@ def figure4(run: Reproduction) -> str:
     problem = denoising(_photograph(run, _FIGURE4_IMAGE), paper.FIGURE4_SIGMA)
     images = [("clean", problem.clean), (_titled("noisy", problem.y, problem), problem.y)]
     for name, method in _table2_methods(run).items():
-        image = find_method(method).restore(problem).image
+        image = find_method(method, "denoise").restore(problem).image
         images.append((_titled(name, image, problem), image))
     return run.draw("fig4", (3 * len(images), 3.3), lambda f: paper_figures.draw_images(f, images))
 
@@ -139,7 +139,8 @@ def figure5(run: Reproduction) -> str:
     """A blurred and noisy image, deblurred."""
     kernel = read_kernel(paper.FIGURE5_KERNEL)
     problem = deblurring(_photograph(run, _FIGURE5_IMAGE), paper.FIGURE5_SIGMA, kernel)
-    alr = find_method(LOCREG + run.critic(paper.TRAINING_NOISE[-1])).restore(problem).image
+    critic = LOCREG + run.critic(paper.TRAINING_NOISE[-1])
+    alr = find_method(critic, "deblur").restore(problem).image
     images = [
         ("clean", problem.clean),
         (_titled("blurred", problem.y, problem), problem.y),

@@ -20,7 +20,7 @@ from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
-from locreg.score_matching import DenoisingCriterion, training_dtype
+from locreg.score_matching import DenoisingCriterion, training_precision
 from locreg.training import Validate, train_critic
 from locreg.training_files import (
     check_outputs,
@@ -121,7 +121,7 @@ def train_denoiser_from_folder(
     command: str | None = None,
     progress: bool = True,
 ) -> Weights:
-    """Train a noise-conditioned energy of which one gradient step denoises; write its weight file.
+    """Train a noise-conditioned energy of which gradient steps denoise, and write its weight file.
 
     Arguments and errors: see `train_from_folders`.
     """
@@ -131,7 +131,8 @@ def train_denoiser_from_folder(
     held_out, seed = recipe.data.held_out, recipe.data.seed
     clean, clean_held_out = split_sources(recipe.clean_paths, held_out=held_out, seed=seed)
     channels, options = recipe.critic.channels, recipe.training
-    dtype = training_dtype(options.precision, torch.device(device))
+    precision = training_precision(options.precision, torch.device(device))
+    options = replace(options, precision=precision)  # a resumed run goes on with the same
     pool = PatchPool(
         clean,
         size=options.patch_size,
@@ -154,7 +155,7 @@ def train_denoiser_from_folder(
         "initial": initial,
     }
     trained = train_critic(
-        DenoisingCriterion(pool, noise, options.batch, seed, dtype, options.steps),
+        DenoisingCriterion(pool, noise, options.batch, seed, precision, options.steps),
         network,
         options,
         validate=validate,
@@ -172,11 +173,7 @@ def train_denoiser_from_folder(
             "noise": [noise.low, noise.high] if isinstance(noise, NoiseRange) else None,
             "steps": options.steps,
         },
-        training={
-            **training_record(options, trained, command),
-            "precision": str(dtype).removeprefix("torch."),
-            **sources,
-        },
+        training={**training_record(options, trained, command), **sources},
     )
     save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)

@@ -167,16 +167,15 @@ class MinimiserValidation:
 
 def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
     """The critic to begin with; it knows which of its weights are to be trained."""
-    critic = initial.critic
-    if critic.piecewise_linear:
+    if initial.critic.piecewise_linear:
         raise LocregError(
             f"{recipe.initial} is piecewise linear: its derivatives do not tell how its minimisers "
             "move. Refine a critic with filters or a smooth activation."
         )
-    if critic.noise_conditioned:
-        critic = critic.at(recipe.sigma)
-    if initial.calibration is not None:
-        critic = critic.at_contrast(initial.calibration.contrast(recipe.sigma))
+    regularizer = LocalRegularizer(initial)
+    critic = initial.critic
+    if regularizer.depends_on_level:
+        critic = regularizer.at(recipe.sigma).critic
     critic.requires_grad_(recipe.training.parameters == "all")
     critic.weights[-1].requires_grad_()
     return critic

@@ -39,9 +39,9 @@ class LocalRegularizer(nn.Module):
             memory, not the result. By default 256 on a CPU, where a tile fits the cache, and 1024
             on a GPU.
         precision: of the convolutions. bfloat16 halves the time where the processor has it, and
-            errs by 1% of the gradient at usual noise levels: enough for one gradient step and for
-            annealing, too little for solvers that converge.
-        symmetric: average R over the 8 flips and turns of the image: eight times as slow. One
+            errs by 1% of the gradient at usual noise levels: enough for a gradient step or two and
+            for annealing, too little for solvers that converge.
+        symmetric: average R over the 8 flips and turns of the image: eight times as slow. A
             gradient step is then the self-ensemble of denoisers. For critics of stride 1.
 
     Raises:
@@ -127,11 +127,10 @@ class LocalRegularizer(nn.Module):
             LocregError: when R does not depend on a noise level.
         """
         check_sigma(sigma)
-        if self.depends_on_level and not self.noise_conditioned:
-            assert self.calibration is not None
-            critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
-        else:
+        if self.noise_conditioned or self.calibration is None or not self.depends_on_level:
             critic = self.critic.at(sigma)
+        else:
+            critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
         return LocalRegularizer(
             Weights(critic=critic, criterion=self.criterion),
             tile=self.tile,

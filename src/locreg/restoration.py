@@ -24,34 +24,22 @@ from locreg.objective import LinearOperator, Objective
 from locreg.operators import apply_operator, check_operator
 from locreg.options import (
     LEAST_SIGMA,
-    SERVED_SHARES,
-    AdamOptions,
     AnnealingOptions,
-    GradientDescentOptions,
     GradientStepOptions,
-    LBFGSOptions,
-    MinimiserOptions,
-    ProximalGradientOptions,
     SolverOptions,
     check_sigma,
 )
-from locreg.quasi_newton import lbfgs
 from locreg.regularizer import LocalRegularizer
-from locreg.solvers import (
-    OnStep,
-    Solution,
-    adam,
-    gradient_descent,
-    proximal_gradient,
+from locreg.solver_choice import (
+    calibrated_lam,
+    check_learned_noise,
+    check_solver,
+    default_solver,
+    solve,
+    usual_steps,
+    within_trained_levels,
 )
-
-# Of the lam of denoising, what is best on average over deblurring, inpainting and upscaling, on
-# photographs held out of the training; between 0.2 and 0.5 it matters little.
-_SHARE_OF_OTHER_OPERATORS = 0.4
-
-# A second gradient step is worth 0.0, 0.05 and 0.2 dB at 0.1, 0.2 and 0.4, on photographs held out
-# of the training.
-_TWO_STEPS_FROM = 0.15
+from locreg.solvers import OnStep, Solution
 
 _LamRule = Literal["sure", "discrepancy", "score"]
 Lam = float | _LamRule | None
@@ -114,7 +102,7 @@ def restore(
             one that converges (proximal gradient or L-BFGS), or, with a noise-conditioned
             regularizer, a few gradient steps or annealing. By default `default_solver` chooses.
         start: where the solver starts, in the operator's domain; by default A*y, which is y
-            without an operator.
+            without an operator, where gradient steps start in any case.
         observed: True where y holds an observation, of a shape that expands to that of y; by
             default everywhere. Elsewhere A must give 0 and y must be 0.
         estimate: from one observation (1, ...) to its noise level; without an operator
@@ -149,12 +137,16 @@ def restore(
     if regularizer.learned_level is not None:
         if sigma is None or sigma == "auto":
             sigma = regularizer.learned_level
-        _check_learned_noise(regularizer.learned_level, operator, sigma, lam, solver)
+        check_learned_noise(regularizer.learned_level, operator, sigma, lam, solver)
     if operator is None and estimate is None:
         estimate = estimate_sigma
     level = _noise_level(y, sigma, lam, regularizer, estimate)
     solver = solver or default_solver(regularizer, denoising=operator is None)
-    _check_solver(solver, regularizer)
+    check_solver(solver, regularizer)
+    if operator is None and start is not None and isinstance(solver, GradientStepOptions):
+        raise UsageError(
+            "Gradient steps start at the image itself: leave start out, or choose another solver."
+        )
     first = _first(y, operator, start)
     usable = level
     if level is not None and (operator is not None or isinstance(solver, AnnealingOptions)):
@@ -164,22 +156,21 @@ def restore(
         if usable is None:
             raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
         at_level = regularizer.at(usable)
-    solver = _within_trained_levels(solver, regularizer, level)
-    if isinstance(solver, GradientStepOptions) and solver.steps is None:
-        solver = GradientStepOptions(steps=usual_steps(regularizer, usable or 0.0))
+    solver = within_trained_levels(solver, regularizer, level)
 
     def invert(weight: float, observation: Tensor) -> Solution:
         origin = observation if first is y else first
         if isinstance(solver, GradientStepOptions):
+            assert usable is not None  # a noise-conditioned regularizer has asked for it
+            steps = solver.steps or usual_steps(regularizer, usable)
             return gradient_steps(
-                observation, regularizer, operator, origin, usable or 0.0, weight,
-                solver.steps or 1, on_step=on_step,
-            )  # fmt: skip
+                observation, regularizer, operator, origin, usable, weight, steps, on_step=on_step
+            )
         if isinstance(solver, AnnealingOptions):
+            assert usable is not None
             return annealed_proximal_gradient(
-                observation, regularizer, operator, origin, usable or LEAST_SIGMA, weight, solver,
-                on_step=on_step,
-            )  # fmt: skip
+                observation, regularizer, operator, origin, usable, weight, solver, on_step=on_step
+            )
         objective = Objective(observation, at_level, weight, operator)
         return solve(objective, origin, solver, on_step=on_step)
 
@@ -196,52 +187,6 @@ def restore(
         seconds=time.perf_counter() - begin,
         residual=residual if observed is None else torch.where(observed, residual, torch.nan),
     )
-
-
-def _check_learned_noise(
-    level: float,
-    operator: LinearOperator | None,
-    sigma: float,
-    lam: Lam,
-    solver: SolverOptions | None,
-) -> None:
-    """Refuse what weights of learned noise were not trained for."""
-    few = isinstance(solver, GradientStepOptions) and solver.steps in (None, 1)
-    lower = isinstance(solver, GradientStepOptions | AnnealingOptions) and not few
-    if operator is not None or lower:
-        raise UsageError(
-            "These weights remove the noise of one folder of images: they serve denoising alone, "
-            "in one step, and not by annealing."
-        )
-    if isinstance(lam, str):
-        raise UsageError("The rules for lam are for white noise, not for that of these weights.")
-    low, high = (share * level for share in SERVED_SHARES)
-    if not low <= sigma <= high:
-        raise UsageError(
-            f"The noise of these weights has the level {level:.4g}: give a sigma from {low:.4g} to "
-            f"{high:.4g}, or none."
-        )
-
-
-def _within_trained_levels(
-    solver: SolverOptions, regularizer: LocalRegularizer, sigma: float | None
-) -> SolverOptions:
-    """Annealing without levels that the weights do not know; a sigma far from them is refused."""
-    trained = regularizer.noise_range
-    if trained is None or sigma is None:
-        return solver
-    if isinstance(solver, AnnealingOptions):
-        return replace(
-            solver,
-            first_level=min(solver.first_level, trained.high),
-            last_level=max(solver.last_level, trained.low),
-        )
-    if not SERVED_SHARES[0] * trained.low <= sigma <= SERVED_SHARES[1] * trained.high:
-        raise LocregError(
-            f"These weights were trained for noise in {trained}, and sigma is {sigma:.4g}: choose "
-            "others, or train some for this noise."
-        )
-    return solver
 
 
 def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
@@ -346,79 +291,3 @@ def _choose_lam(
         choose = lam_by_discrepancy if lam == "discrepancy" else lam_by_sure
         return choose(inversion, sigma, calibrated)
     return ChosenLam(calibrated, inversion.at(calibrated))
-
-
-def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
-    """The solver that a regularizer was made for.
-
-    The paper's 50 Adam steps for a critic; with a noise-conditioned energy a gradient step or two
-    for denoising, and annealing for any other operator.
-    """
-    if not regularizer.noise_conditioned:
-        return AdamOptions()
-    return GradientStepOptions() if denoising else AnnealingOptions()
-
-
-def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
-    """How many gradient steps of a noise-conditioned energy serve white noise of level sigma.
-
-    As many as it was trained for; of an energy that was trained for one, a second one helps where
-    the noise is so strong that one gradient sees too little of the image.
-    """
-    levels = regularizer.noise_range
-    if regularizer.trained_steps > 1 or levels is None:
-        return regularizer.trained_steps
-    return 2 if sigma >= _TWO_STEPS_FROM and sigma / 2 >= levels.low else 1
-
-
-def solve(
-    objective: Objective,
-    start: Tensor,
-    solver: MinimiserOptions,
-    *,
-    on_step: OnStep | None = None,
-) -> Solution:
-    """Minimise the objective by the algorithm that these options belong to."""
-    match solver:
-        case AdamOptions():
-            return adam(objective, start, solver, on_step=on_step)
-        case GradientDescentOptions():
-            return gradient_descent(objective, start, solver, on_step=on_step)
-        case ProximalGradientOptions():
-            return proximal_gradient(objective, start, solver, on_step=on_step)
-        case LBFGSOptions():
-            return lbfgs(objective, start, solver, on_step=on_step)
-
-
-def calibrated_lam(
-    regularizer: LocalRegularizer, sigma: float | None, *, denoising: bool = True
-) -> float:
-    """The weight of R at a noise level.
-
-    For denoising a critic's weights hold a calibration, and a noise-conditioned energy is trained
-    with lam = sigma. Through any other operator it is a share of that.
-
-    Raises:
-        LocregError: when a critic's weights are not calibrated.
-        UsageError: when lam depends on sigma and sigma is None.
-    """
-    share = 1.0 if denoising else _SHARE_OF_OTHER_OPERATORS
-    calibration = regularizer.calibration
-    if regularizer.noise_conditioned and sigma is not None:
-        return share * sigma
-    if calibration is None:
-        raise LocregError("These weights hold no calibration: give lam.")
-    if not calibration.depends_on_sigma:
-        return share * calibration.lam(1.0)
-    if sigma is None:
-        raise UsageError('lam follows from the noise level: give sigma (or "auto"), or lam.')
-    return share * calibration.lam(sigma)
-
-
-def _check_solver(solver: SolverOptions, regularizer: LocalRegularizer) -> None:
-    for_conditioned = isinstance(solver, GradientStepOptions | AnnealingOptions)
-    if for_conditioned and not regularizer.noise_conditioned:
-        raise UsageError(
-            "Gradient steps and annealing need weights of a noise-conditioned energy; these are "
-            "a critic's: choose another solver."
-        )

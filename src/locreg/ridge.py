@@ -14,7 +14,7 @@ _RESPONSE = 0.25  # of the filters to noise, at first: a quarter of what the pot
 
 @torch.no_grad()
 def ridge_critic(
-    filters: int, *, in_channels: int, generator: torch.Generator, noise: float = 0.1
+    filters: int, *, in_channels: int, generator: torch.Generator, noise: float
 ) -> PatchCritic:
     """r(z) = sum_c v_c psi(<w_c, z>) of patches z of 13x13 pixels, not yet trained.
 

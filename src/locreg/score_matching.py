@@ -17,7 +17,7 @@ from locreg.critic import PatchCritic
 from locreg.engine import pad
 from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
-from locreg.options import SERVED_SHARES, NoiseRange
+from locreg.options import SERVED_SHARES, NoiseRange, Precision
 from locreg.patches import PatchPool
 from locreg.training_options import TrainingPrecision
 
@@ -67,18 +67,16 @@ def denoising_loss(
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the processor computes in bfloat16; others imitate it, ten times as slow."""
     if device.type == "cuda":
-        found: bool = torch.cuda.is_bf16_supported()
-        return found
+        return torch.cuda.get_device_capability(device)[0] >= 8
     asks = (getattr(torch.cpu, name, None) for name in _BFLOAT16)
     return any(ask() for ask in asks if ask is not None)
 
 
-def training_dtype(precision: TrainingPrecision, device: torch.device) -> torch.dtype:
-    """The type of the convolutions in training."""
+def training_precision(precision: TrainingPrecision, device: torch.device) -> Precision:
+    """The precision that is meant on this device."""
     if precision == "auto":
-        return torch.bfloat16 if has_bfloat16(device) else torch.float32
-    found: torch.dtype = getattr(torch, precision)
-    return found
+        return "bfloat16" if has_bfloat16(device) else "float32"
+    return precision
 
 
 def draw_levels(count: int, noise: NoiseRange, random: np.random.Generator) -> np.ndarray:
@@ -105,7 +103,7 @@ class DenoisingCriterion:
     noise: NoiseRange | NoiseModel
     batch: int
     seed: int
-    precision: torch.dtype
+    precision: Precision
     steps: int
     terms = ("denoising",)
 
@@ -123,7 +121,8 @@ class DenoisingCriterion:
             noise, sigma = _learned_noise(clean, self.noise, random)
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
-        loss = denoising_loss(critic, clean, noise, sigma, self.precision, self.steps)
+        dtype = getattr(torch, self.precision)
+        loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps)
         critic.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)

@@ -45,7 +45,7 @@ class Calibration:
     degraded_patches: tuple[float, ...]
     clean_images: tuple[float, ...]
     degraded_images: tuple[float, ...]
-    contrast_polynomial: tuple[float, ...] = ()
+    contrast_polynomial: tuple[float, ...] = field(default=(), repr=False)
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,7 +54,7 @@ class Calibration:
         return self.sigma_range[0] < self.sigma_range[1]
 
     def lam(self, sigma: float) -> float:
-        """lam for a noise level; outside the fitted range it continues in proportion to sigma."""
+        """lam of the R of a noise level; outside the fitted range in proportion to sigma."""
         if not self.depends_on_sigma:
             return math.exp(self.lam_polynomial[0])
         if sigma == 0:
@@ -63,7 +63,7 @@ class Calibration:
         return exp_polynomial(self.lam_polynomial, nearest) * sigma / nearest
 
     def contrast(self, sigma: float) -> float:
-        """a for a noise level; outside the fitted range that of its nearest level."""
+        """a for a noise level; outside of `sigma_range` that of its nearest level."""
         return exp_polynomial(self.contrast_polynomial, self._nearest(sigma))
 
     def _nearest(self, sigma: float) -> float:
