@@ -215,9 +215,9 @@ def best_contrast(
     def quality(contrast: float) -> float:
         bar.update()
         regularizer = LocalRegularizer(critic.at_contrast(contrast))
-        lam = first_lam(regularizer, images, sigma, seed)
         restored = partial(restored_psnr, regularizer, images, sigma, seed=seed)
-        return best_lam(restored, lam, ratio=1.4)[1]
+        lam, _ = best_lam(restored, first_lam(regularizer, images, sigma, seed), ratio=1.3)
+        return restored(lam)  # the summit is sharp: a parabola through it would lie far above
 
     with bar:
         return best_lam(quality, first, ratio=1.5, reach=5)
