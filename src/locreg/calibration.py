@@ -117,7 +117,7 @@ def calibrate_white_noise(
     """lam as a smooth function of sigma, fitted on clean training images, and score quantiles.
 
     For each sigma the lam of highest mean PSNR is found; log lam is then fitted by a parabola in
-    log sigma.
+    log sigma (a cubic, with a contrast).
 
     Args:
         images: clean images (1, C, H, W), none of them from a test set.
@@ -146,7 +146,8 @@ def calibrate_white_noise(
             first = first_lam(at_level, images, sigma, seed)
         found.append(best_lam(quality, first))
     lams = [lam for lam, _ in found]
-    degree = min(2, len(sigmas) - 1)
+    # At a fitted contrast the summit over lam is sharp, so that lam must be met more closely.
+    degree = min(3 if with_contrast else 2, len(sigmas) - 1)
     polynomial = np.polynomial.polynomial.polyfit(np.log(sigmas), np.log(lams), degree)
     levels = np.random.default_rng(seed).uniform(*degraded_sigmas, len(images))
     degraded = [
