@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import random_image
 from locreg.calibration import CONTRAST_SIGMAS, best_contrast, calibrate_white_noise
 from locreg.critic import MCP_ROUNDING, Layer, PatchCritic, mcp
-from locreg.engine import value_and_gradient
+from locreg.engine import pad, value_and_gradient
 from locreg.errors import LocregError, UsageError
 from locreg.kernels import gaussian_kernel
 from locreg.measurements import parameter_checksum
@@ -24,9 +24,12 @@ from locreg.refinement_options import RefinementRecipe
 from locreg.regularizer import LocalRegularizer, load
 from locreg.restoration import restore
 from locreg.ridge import ridge_critic
+from locreg.ridge_engine import is_ridge
 from locreg.solvers import adam
 from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
 from locreg.weights import Calibration, Weights, load_weights, save_weights
+
+_LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)
 
 
 def critic(channels=1, seed=0):
@@ -54,6 +57,35 @@ def test_neither_brightness_nor_its_reversal_is_seen(shift, seed):
     value, _ = value_and_gradient(ridge, x, 64)
     torch.testing.assert_close(value_and_gradient(ridge, x + shift, 64)[0], value)
     torch.testing.assert_close(value_and_gradient(ridge, -x, 64)[0], value)
+
+
+@given(
+    height=st.integers(1, 23),
+    width=st.integers(1, 23),
+    tile=st.integers(1, 30),
+    channels=st.sampled_from((1, 2, 3)),
+    contrast=st.floats(0.5, 4),
+)
+def test_the_fourier_transforms_give_what_the_layers_give(height, width, tile, channels, contrast):
+    ridge = critic(channels).double().at_contrast(contrast).requires_grad_(False)
+    assert is_ridge(ridge)
+    x = random_image(2, channels, height, width).requires_grad_()
+    expected = ridge(pad(x, 13)).flatten(1).sum(1)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    value, gradient = value_and_gradient(ridge, x.detach(), tile)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(gradient, slope, rtol=1e-10, atol=1e-10)
+
+
+def test_what_is_no_ridge_critic_goes_by_its_layers():
+    strided = (Layer(channels=4, kernel=3, stride=2, activation="mcp", bias=False), _LAST)
+    biased = (Layer(channels=4, kernel=3, activation="mcp"), _LAST)
+    smooth = (Layer(channels=4, kernel=3, activation="tanh", bias=False), _LAST)
+    ridge = (Layer(channels=4, kernel=3, activation="mcp", bias=False), _LAST)
+    found = [is_ridge(PatchCritic(layers, in_channels=1)) for layers in (strided, biased, smooth)]
+    assert found == [False] * 3
+    assert is_ridge(PatchCritic(ridge, in_channels=1))
+    assert not is_ridge(PatchCritic((_LAST,), in_channels=1))
 
 
 def test_a_constant_image_is_a_minimum():

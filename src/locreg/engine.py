@@ -3,18 +3,21 @@
 No autograd: a tile of scores is computed forward, its sum is propagated back by hand, and the
 gradients of neighbouring tiles are added where their patches overlap. A tile's activations stay in
 the processor's cache; of the image's size are only its padded copy and the gradient. The result
-does not depend on the tile size, up to the rounding of sums.
+does not depend on the tile size, up to the rounding of sums. Ridge critics have a faster way to the
+same (`ridge_engine`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.critic import ACTIVATIONS, MCP_ROUNDING, PatchCritic
+from locreg.ridge_engine import RidgeTransform, is_ridge
 
 _convolution_backward = torch.ops.aten.convolution_backward
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -77,15 +80,31 @@ def value_and_gradient(
     padded = pad(x, field)
     value = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     gradient = torch.zeros_like(padded)
+    of_window = _method(critic, padded, tile, precision)
     for image in range(len(x)):
         image_slice = slice(image, image + 1)
         for rows, columns, window in _tiles(critic, padded[image_slice], tile):
-            tile_value, tile_gradient = _window_value_and_gradient(critic, window, precision)
+            tile_value, tile_gradient = of_window(window)
             value[image] += tile_value
             top, left = rows.start * critic.stride, columns.start * critic.stride
             height, width = window.shape[-2:]
             gradient[image_slice, :, top : top + height, left : left + width] += tile_gradient
     return value, pad_adjoint(gradient, x.shape[-2], x.shape[-1], field)
+
+
+def _method(
+    critic: PatchCritic, padded: Tensor, tile: int, precision: torch.dtype | None
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What gives the sum of the scores of one window, and its gradient, fastest."""
+    if padded.device.type == "cpu" and precision is None and is_ridge(critic):
+        height, width = (
+            max(span.stop - span.start for span in _spans(length, tile))
+            + critic.receptive_field
+            - 1
+            for length in _score_size(critic, padded)
+        )
+        return RidgeTransform.of(critic, height, width).value_and_gradient
+    return partial(_window_value_and_gradient, critic, precision=precision)
 
 
 def _score_size(critic: PatchCritic, padded: Tensor) -> tuple[int, int]:

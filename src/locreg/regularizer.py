@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from locreg import engine
+from locreg import engine, ridge_engine
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.objective import Objective
@@ -36,8 +36,8 @@ class LocalRegularizer(nn.Module):
     Args:
         weights: a critic with its calibration; a bare `PatchCritic` will do.
         tile: side of the tiles that the image is worked on in, in scores. It changes speed and
-            memory, not the result. By default 256 on a CPU, where a tile fits the cache, and 1024
-            on a GPU.
+            memory, not the result. By default 256 (84 for ridge critics) on a CPU, where a tile
+            fits the cache, and 1024 on a GPU.
         precision: of the convolutions. bfloat16 halves the time where the processor has it, and
             errs by 1% of the gradient at usual noise levels: enough for a gradient step or two and
             for annealing, too little for solvers that converge.
@@ -211,7 +211,11 @@ class LocalRegularizer(nn.Module):
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
     def _tile(self, x: Tensor) -> int:
-        return self.tile or (1024 if x.is_cuda else 256)
+        if self.tile is not None:
+            return self.tile
+        if x.is_cuda:
+            return 1024
+        return ridge_engine.TILE if ridge_engine.is_ridge(self.critic) else 256
 
     def _takes_level(self, sigma: float | Tensor | None) -> bool:
         """Whether a level is needed, or given and not to be ignored."""

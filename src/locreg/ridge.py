@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from locreg.critic import Layer, PatchCritic
 from locreg.engine import value_and_gradient
+from locreg.ridge_engine import composed_filters
 
 _RESPONSE = 0.25  # of the filters to noise, at first: a quarter of what the potential tells apart
 
@@ -40,20 +39,11 @@ def ridge_critic(
     )
     critic = PatchCritic(layers, in_channels=in_channels, generator=generator)
     critic.project()
-    lengths = _filters(critic).flatten(1).norm(dim=1)
+    lengths = composed_filters(critic).flatten(1).norm(dim=1)
     critic.weights[2].mul_((_RESPONSE / noise / lengths).view(-1, 1, 1, 1))
     critic.weights[3].fill_(1.0)
     critic.weights[3].div_(_slope(critic, generator, noise))
     return critic
-
-
-def _filters(critic: PatchCritic) -> Tensor:
-    """The w_c, mirrored: (filters, C, 13, 13)."""
-    field, channels = critic.receptive_field, critic.in_channels
-    impulses = F.pad(torch.eye(channels)[..., None, None], [field - 1] * 4)
-    for weight in critic.weights[:-1]:
-        impulses = F.conv2d(impulses, weight)
-    return impulses.transpose(0, 1)
 
 
 def _slope(critic: PatchCritic, generator: torch.Generator, level: float) -> float:

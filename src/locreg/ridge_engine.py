@@ -1,0 +1,111 @@
+"""Value and gradient of a ridge critic over a window, by Fourier transforms.
+
+A ridge critic is large linear filters and one potential: R = sum_c v_c sum psi(w_c * z). In
+the frequency domain a filter is a product, whatever its size. On a processor a gradient takes a
+quarter of the time that the convolutions of `engine` take (96 filters of 13x13 pixels, colour).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from locreg.critic import MCP_ROUNDING, Layer, PatchCritic
+
+TILE = 84  # scores a side: with the field of 13 a window of 96, whose responses stay in the cache
+
+
+def is_ridge(critic: PatchCritic) -> bool:
+    """Whether r(z) = sum_c v_c psi(<w_c, z>), psi being the minimax concave penalty."""
+    if len(critic.layers) < 2:
+        return False
+    *linear, potential, last = critic.layers
+
+    def plain(layer: Layer, activation: str) -> bool:
+        return layer.activation == activation and layer.stride == 1 and not layer.bias
+
+    return (
+        not critic.noise_conditioned
+        and all(plain(layer, "identity") for layer in (*linear, last))
+        and plain(potential, "mcp")
+        and last.kernel == 1
+    )
+
+
+def composed_filters(critic: PatchCritic) -> Tensor:
+    """The w_c of a ridge critic, mirrored in both directions: (filters, C, field, field)."""
+    field, weight = critic.receptive_field, critic.weights[0]
+    impulses = torch.eye(critic.in_channels, dtype=weight.dtype, device=weight.device)
+    responses = F.pad(impulses[..., None, None], [field - 1] * 4)
+    for weight in critic.weights[:-1]:
+        responses = F.conv2d(responses, weight)
+    return responses.transpose(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeTransform:
+    """A ridge critic, transformed for windows of one size or smaller.
+
+    Attributes:
+        filters: spectra of the mirrored w_c, (C, filters, h, w // 2 + 1).
+        potentials: the v_c, (filters, 1, 1).
+        field: side of the w_c.
+        size: (h, w) of the transforms.
+    """
+
+    filters: Tensor
+    potentials: Tensor
+    field: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, critic: PatchCritic, height: int, width: int) -> RidgeTransform:
+        """For windows of at most these sizes."""
+        size = next_fast_len(height, real=True), next_fast_len(width, real=True)
+        return cls(
+            filters=torch.fft.rfft2(composed_filters(critic).transpose(0, 1).contiguous(), s=size),
+            potentials=critic.weights[-1].view(-1, 1, 1),
+            field=critic.receptive_field,
+            size=size,
+        )
+
+    def value_and_gradient(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """R of a window (1, C, h, w), in float64, and its gradient."""
+        height, width = window.shape[-2:]
+        # A convolution with the mirrored filter: the patch's score lies at its last pixel.
+        spectra = torch.fft.rfft2(window[0].contiguous(), s=self.size)
+        t = torch.fft.irfft2(_sum_of_products(self.filters, spectra), s=self.size)
+        # Responses to what is no whole patch: psi and its slope are 0 at 0.
+        t[:, : self.field - 1] = t[:, height:] = 0
+        t[:, :, : self.field - 1] = t[:, :, width:] = 0
+        value, slope = _mcp_value_and_slope(t)
+        signal = torch.fft.rfft2(slope.mul_(self.potentials), s=self.size).conj_physical_()
+        adjoint = torch.stack([(filters * signal).sum(0) for filters in self.filters])
+        gradient = torch.fft.irfft2(adjoint.conj_physical_(), s=self.size)
+        total = (value * self.potentials.flatten()).sum()
+        return total, gradient[None, :, :height, :width]
+
+
+def _sum_of_products(filters: Tensor, spectra: Tensor) -> Tensor:
+    """sum over the channels; addcmul would be one pass, but is slow for complex numbers."""
+    total = filters[0] * spectra[0]
+    for one, spectrum in zip(filters[1:], spectra[1:], strict=True):
+        total += one * spectrum
+    return total
+
+
+def _mcp_value_and_slope(t: Tensor) -> tuple[Tensor, Tensor]:
+    """sum psi(t) of each filter, in float64, and psi'(t); with few passes over the responses.
+
+    With b = clamp(t, +-MCP_ROUNDING) and c = clamp(t, +-1): psi' = b / MCP_ROUNDING - c, and
+    psi = t psi' - b^2 / (2 MCP_ROUNDING) + c^2 / 2.
+    """
+    steep, flat = t.clamp(-MCP_ROUNDING, MCP_ROUNDING), t.clamp(-1, 1)
+    slope = torch.sub(steep / MCP_ROUNDING, flat)
+    psi = t.mul_(slope)
+    psi.addcmul_(steep, steep, value=-0.5 / MCP_ROUNDING).addcmul_(flat, flat, value=0.5)
+    return psi.sum(2).sum(1, dtype=torch.float64), slope
