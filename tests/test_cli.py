@@ -55,6 +55,16 @@ def test_the_packaged_weights_clean_a_photograph(locreg, noisy, photograph):
     assert 10 * np.log10(errors[0] / errors[1]) > 5
 
 
+def test_a_ridge_critic_is_better_than_that_of_the_paper(locreg, noisy, photograph):
+    clean = photograph[100:164, 150:230].astype(float)
+    errors = []
+    for weights in ("alr-rgb", "ridge-rgb"):
+        out = noisy.with_name(f"{weights}.png")
+        assert locreg("denoise", noisy, "-o", out, "--weights", weights)[0] == 0
+        errors.append(np.square(read_samples(out) - clean).mean())
+    assert 10 * np.log10(errors[0] / errors[1]) > 0.5
+
+
 def test_the_ensemble_is_averaged_over_flips_and_turns(locreg, noisy, photograph):
     clean = photograph[100:164, 150:230].astype(float)
     errors, records = [], []
@@ -328,6 +338,11 @@ def test_packaged_weights_are_small_and_described(locreg):
         assert record["training"]["command"].startswith("locreg train")
         assert record["training"]["validations"]
         assert record["calibration"]["lam_polynomial"]
+    for name, channels in (("ridge-rgb", 3),):
+        record = json.loads(locreg("info", name, "--json")[1])
+        assert (record["in_channels"], record["receptive_field"]) == (channels, 13)
+        assert record["training"]["command"].startswith("locreg train ")
+        assert record["calibration"]["contrast_polynomial"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Scale:
 
     Attributes:
         warning: said on every figure and table; empty for the whole work.
-        iterations, widths: of the trainings.
+        iterations, validations, widths: of the trainings.
         filters, ridge_iterations, ridge_patch: of the ridge critics.
         packaged: take the packaged critic for the noise range [0.05, 0.3], which was trained with
             the same constants but for 30,000 iterations, instead of training it again.
@@ -53,6 +53,7 @@ class Scale:
 
     warning: str = ""
     iterations: int = 15_000
+    validations: int = 3
     widths: tuple[int, ...] = CriticOptions().widths
     filters: int = 96
     ridge_iterations: int = 1_500
@@ -73,14 +74,15 @@ class Scale:
 
 QUICK = Scale(
     warning="Quick run: small networks, few iterations, crops of few images.",
-    iterations=600,
+    iterations=300,
+    validations=1,
     widths=(16,) * 6,
     filters=8,
     ridge_iterations=60,
     ridge_patch=24,
     packaged=False,
     calibration_images=1,
-    calibration_size=64,
+    calibration_size=48,
     table1_images=2,
     table2_images=2,
     crop=96,
@@ -198,7 +200,7 @@ class Reproduction:
             ),
             training=TrainingOptions(
                 iterations=scale.iterations,
-                validate_every=max(scale.iterations // 3, 1),
+                validate_every=max(scale.iterations // scale.validations, 1),
                 checkpoint_every=max(min(scale.iterations // 4, 1000), 1),
                 weight_average=0.999 if scale.iterations > 5_000 else 0.9,
                 penalty=5.0 if noise.one_level else 0.1,
