@@ -338,7 +338,7 @@ def test_packaged_weights_are_small_and_described(locreg):
         assert record["training"]["command"].startswith("locreg train")
         assert record["training"]["validations"]
         assert record["calibration"]["lam_polynomial"]
-    for name, channels in (("ridge-rgb", 3),):
+    for name, channels in (("ridge-rgb", 3), ("ridge-gray", 1)):
         record = json.loads(locreg("info", name, "--json")[1])
         assert (record["in_channels"], record["receptive_field"]) == (channels, 13)
         assert record["training"]["command"].startswith("locreg train ")

@@ -78,7 +78,7 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
         "--sigma", "0.02", "--lam", "discrepancy", "--steps", "20", "--solver", "lbfgs", "--json",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    assert json.loads(out)["weights"] == "alr-gray"
+    assert json.loads(out)["weights"] == "ridge-gray"
     pixels = read_image(files / "out.png").pixels
     assert pixels.shape == (3, 40, 36)
 
@@ -88,8 +88,8 @@ def test_a_grey_image_and_a_chosen_lam(files, capsys, monkeypatch):
     [
         ((), "denoise-rgb"),
         (("--solver", "gradient-step"), "denoise-rgb"),
-        (("--solver", "adam", "--steps", "2"), "alr-rgb"),
-        (("--lam", "score", "--steps", "25"), "alr-rgb"),
+        (("--solver", "adam", "--steps", "2"), "ridge-rgb"),
+        (("--lam", "score", "--steps", "25"), "ridge-rgb"),
     ],
 )
 def test_the_weights_that_restore_best_are_chosen(files, capsys, monkeypatch, more, weights):

@@ -32,11 +32,10 @@ from locreg.weights import Calibration, Weights, load_weights, save_weights
 _LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)
 
 
-def critic(channels=1, seed=0):
+def critic(channels=1, seed=0, filters=6):
     generator = torch.Generator().manual_seed(seed)
-    return ridge_critic(6, in_channels=channels, generator=generator, noise=0.1).requires_grad_(
-        False
-    )
+    made = ridge_critic(filters, in_channels=channels, generator=generator, noise=0.1)
+    return made.requires_grad_(False)
 
 
 @given(t=st.floats(-4, 4))
@@ -64,10 +63,13 @@ def test_neither_brightness_nor_its_reversal_is_seen(shift, seed):
     width=st.integers(1, 23),
     tile=st.integers(1, 30),
     channels=st.sampled_from((1, 2, 3)),
+    filters=st.sampled_from((6, 40)),
     contrast=st.floats(0.5, 4),
 )
-def test_the_fourier_transforms_give_what_the_layers_give(height, width, tile, channels, contrast):
-    ridge = critic(channels).double().at_contrast(contrast).requires_grad_(False)
+def test_the_fourier_transforms_give_what_the_layers_give(
+    height, width, tile, channels, filters, contrast
+):
+    ridge = critic(channels, filters=filters).double().at_contrast(contrast).requires_grad_(False)
     assert is_ridge(ridge)
     x = random_image(2, channels, height, width).requires_grad_()
     expected = ridge(pad(x, 13)).flatten(1).sum(1)

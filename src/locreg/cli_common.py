@@ -46,7 +46,7 @@ def number_or(words: tuple[str, ...], name: str, text: str) -> float | str:
 
 
 def critic_name(weights: str, pixels: NDArray[np.float32]) -> str:
-    """The packaged critic for pixels (C, H, W), unless another is named."""
+    """The packaged critic that scores pixels (C, H, W), unless another is named."""
     if weights != "auto":
         return weights
     return "alr-gray" if is_grey(pixels) else "alr-rgb"

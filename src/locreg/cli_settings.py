@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from locreg.cli_common import Device, critic_name, is_grey, load_regularizer, number_or
+from locreg.cli_common import Device, is_grey, load_regularizer, number_or
 from locreg.errors import UsageError
 from locreg.options import (
     AdamOptions,
@@ -45,8 +45,8 @@ class Settings:
 
     weights: str = "auto"
     """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images and
-    denoise-gray for grey ones, or alr-rgb and alr-gray with a solver or a rule for lam that needs a
-    critic."""
+    denoise-gray for grey ones, or ridge-rgb and ridge-gray with a solver or a rule for lam that
+    needs a critic."""
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"
@@ -101,10 +101,11 @@ class Settings:
 
     def weights_for(self, pixels: NDArray[np.float32]) -> str:
         """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""
+        if self.weights != "auto":
+            return self.weights
         takes_energy = self.solver in ("auto", "gradient-step", "annealing")
-        if self.weights == "auto" and takes_energy and self.lam != "score":
-            return "denoise-gray" if is_grey(pixels) else "denoise-rgb"
-        return critic_name(self.weights, pixels)
+        kind = "denoise" if takes_energy and self.lam != "score" else "ridge"
+        return f"{kind}-gray" if is_grey(pixels) else f"{kind}-rgb"
 
     def load(self, name: str) -> LocalRegularizer:
         """The regularizer of these weights, as it was asked for."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from locreg.critic import MCP_ROUNDING, Layer, PatchCritic
 
-TILE = 84  # scores a side: with the field of 13 a window of 96, whose responses stay in the cache
+TILE = 84  # scores a side: with the field of 13 a window of 96
+_TOGETHER = 32  # filters, so that their responses stay in the cache
 
 
 def is_ridge(critic: PatchCritic) -> bool:
@@ -76,17 +77,22 @@ class RidgeTransform:
     def value_and_gradient(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """R of a window (1, C, h, w), in float64, and its gradient."""
         height, width = window.shape[-2:]
-        # A convolution with the mirrored filter: the patch's score lies at its last pixel.
         spectra = torch.fft.rfft2(window[0].contiguous(), s=self.size)
-        t = torch.fft.irfft2(_sum_of_products(self.filters, spectra), s=self.size)
-        # Responses to what is no whole patch: psi and its slope are 0 at 0.
-        t[:, : self.field - 1] = t[:, height:] = 0
-        t[:, :, : self.field - 1] = t[:, :, width:] = 0
-        value, slope = _mcp_value_and_slope(t)
-        signal = torch.fft.rfft2(slope.mul_(self.potentials), s=self.size).conj_physical_()
-        adjoint = torch.stack([(filters * signal).sum(0) for filters in self.filters])
+        total = torch.zeros((), dtype=torch.float64, device=window.device)
+        adjoint = torch.zeros_like(spectra)
+        for first in range(0, len(self.potentials), _TOGETHER):
+            filters = self.filters[:, first : first + _TOGETHER]
+            potentials = self.potentials[first : first + _TOGETHER]
+            # A convolution with the mirrored filter: the patch's score lies at its last pixel.
+            t = torch.fft.irfft2(_sum_of_products(filters, spectra), s=self.size)
+            # Responses to what is no whole patch: psi and its slope are 0 at 0.
+            t[:, : self.field - 1] = t[:, height:] = 0
+            t[:, :, : self.field - 1] = t[:, :, width:] = 0
+            value, slope = _mcp_value_and_slope(t)
+            total += (value * potentials.flatten()).sum()
+            signal = torch.fft.rfft2(slope.mul_(potentials), s=self.size).conj_physical_()
+            adjoint += torch.stack([(of_channel * signal).sum(0) for of_channel in filters])
         gradient = torch.fft.irfft2(adjoint.conj_physical_(), s=self.size)
-        total = (value * self.potentials.flatten()).sum()
         return total, gradient[None, :, :height, :width]
 
 
