@@ -45,11 +45,16 @@ def number_or(words: tuple[str, ...], name: str, text: str) -> float | str:
         raise UsageError(f"{name} must be a number or {allowed}, got {text!r}.") from None
 
 
-def critic_name(weights: str, pixels: NDArray[np.float32]) -> str:
-    """The packaged critic that scores pixels (C, H, W), unless another is named."""
+def weights_name(weights: str, kind: str, pixels: NDArray[np.float32]) -> str:
+    """The weights that were named; for auto the packaged ones of a kind for pixels (C, H, W)."""
     if weights != "auto":
         return weights
-    return "alr-gray" if is_grey(pixels) else "alr-rgb"
+    return f"{kind}-gray" if is_grey(pixels) else f"{kind}-rgb"
+
+
+def critic_name(weights: str, pixels: NDArray[np.float32]) -> str:
+    """The packaged critic that scores pixels (C, H, W), unless another is named."""
+    return weights_name(weights, "alr", pixels)
 
 
 def is_grey(pixels: NDArray[np.float32]) -> bool:

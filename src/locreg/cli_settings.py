@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from locreg.cli_common import Device, is_grey, load_regularizer, number_or
+from locreg.cli_common import Device, load_regularizer, number_or, weights_name
 from locreg.errors import UsageError
 from locreg.options import (
     AdamOptions,
@@ -101,11 +101,9 @@ class Settings:
 
     def weights_for(self, pixels: NDArray[np.float32]) -> str:
         """The weights that were named, or the packaged ones that serve pixels (C, H, W) best."""
-        if self.weights != "auto":
-            return self.weights
         takes_energy = self.solver in ("auto", "gradient-step", "annealing")
         kind = "denoise" if takes_energy and self.lam != "score" else "ridge"
-        return f"{kind}-gray" if is_grey(pixels) else f"{kind}-rgb"
+        return weights_name(self.weights, kind, pixels)
 
     def load(self, name: str) -> LocalRegularizer:
         """The regularizer of these weights, as it was asked for."""

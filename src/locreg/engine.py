@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.critic import ACTIVATIONS, MCP_ROUNDING, PatchCritic
-from locreg.ridge_engine import RidgeTransform, is_ridge
+from locreg.ridge_engine import TILE, RidgeTransform, is_ridge
 
 _convolution_backward = torch.ops.aten.convolution_backward
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -46,6 +46,17 @@ def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
     rows, columns = (mirror_indices(n, field).to(z.device) for n in (height, width))
     lines = z.new_zeros((*z.shape[:-2], height, z.shape[-1])).index_add_(-2, rows, z)
     return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)
+
+
+def usual_tile(critic: PatchCritic, x: Tensor, precision: torch.dtype | None = None) -> int:
+    """The side of the tiles that `value_and_gradient` of images x is fastest with."""
+    if _by_transforms(critic, x, precision):
+        return TILE
+    return 1024 if x.is_cuda else 256
+
+
+def _by_transforms(critic: PatchCritic, x: Tensor, precision: torch.dtype | None) -> bool:
+    return x.device.type == "cpu" and precision is None and is_ridge(critic)
 
 
 def scores(
@@ -96,7 +107,7 @@ def _method(
     critic: PatchCritic, padded: Tensor, tile: int, precision: torch.dtype | None
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """What gives the sum of the scores of one window, and its gradient, fastest."""
-    if padded.device.type == "cpu" and precision is None and is_ridge(critic):
+    if _by_transforms(critic, padded, precision):
         height, width = (
             max(span.stop - span.start for span in _spans(length, tile))
             + critic.receptive_field

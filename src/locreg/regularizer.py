@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from locreg import engine, ridge_engine
+from locreg import engine
 from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.objective import Objective
@@ -211,11 +211,7 @@ class LocalRegularizer(nn.Module):
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
     def _tile(self, x: Tensor) -> int:
-        if self.tile is not None:
-            return self.tile
-        if x.is_cuda:
-            return 1024
-        return ridge_engine.TILE if ridge_engine.is_ridge(self.critic) else 256
+        return self.tile or engine.usual_tile(self.critic, x, self._dtype)
 
     def _takes_level(self, sigma: float | Tensor | None) -> bool:
         """Whether a level is needed, or given and not to be ignored."""

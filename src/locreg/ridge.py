@@ -39,7 +39,7 @@ def ridge_critic(
     )
     critic = PatchCritic(layers, in_channels=in_channels, generator=generator)
     critic.project()
-    lengths = composed_filters(critic).flatten(1).norm(dim=1)
+    lengths = composed_filters(critic).transpose(0, 1).flatten(1).norm(dim=1)
     critic.weights[2].mul_((_RESPONSE / noise / lengths).view(-1, 1, 1, 1))
     critic.weights[3].fill_(1.0)
     critic.weights[3].div_(_slope(critic, generator, noise))

@@ -1,8 +1,8 @@
 """Value and gradient of a ridge critic over a window, by Fourier transforms.
 
-A ridge critic is large linear filters and one potential: R = sum_c v_c sum psi(w_c * z). In
-the frequency domain a filter is a product, whatever its size. On a processor a gradient takes a
-quarter of the time that the convolutions of `engine` take (96 filters of 13x13 pixels, colour).
+A ridge critic is large linear filters and one potential: R = sum_c v_c sum psi(w_c * z). In the
+frequency domain a filter is a product, whatever its size. On a core a gradient takes a third of the
+time that the convolutions of `engine` take (481x321 pixels, 96 filters in colour or 128 in grey).
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ def is_ridge(critic: PatchCritic) -> bool:
 
 
 def composed_filters(critic: PatchCritic) -> Tensor:
-    """The w_c of a ridge critic, mirrored in both directions: (filters, C, field, field)."""
-    field, weight = critic.receptive_field, critic.weights[0]
-    impulses = torch.eye(critic.in_channels, dtype=weight.dtype, device=weight.device)
-    responses = F.pad(impulses[..., None, None], [field - 1] * 4)
+    """The w_c of a ridge critic, mirrored in both directions: (C, filters, field, field)."""
+    impulses = torch.eye(critic.in_channels)[..., None, None].to(critic.weights[0])
+    responses = F.pad(impulses, [critic.receptive_field - 1] * 4)
     for weight in critic.weights[:-1]:
         responses = F.conv2d(responses, weight)
-    return responses.transpose(0, 1)
+    return responses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class RidgeTransform:
         """For windows of at most these sizes."""
         size = next_fast_len(height, real=True), next_fast_len(width, real=True)
         return cls(
-            filters=torch.fft.rfft2(composed_filters(critic).transpose(0, 1).contiguous(), s=size),
+            filters=torch.fft.rfft2(composed_filters(critic), s=size),
             potentials=critic.weights[-1].view(-1, 1, 1),
             field=critic.receptive_field,
             size=size,
