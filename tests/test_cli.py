@@ -354,6 +354,8 @@ def test_packaged_weights_are_small_and_described(locreg):
         (("--noise", "0.1", "--iterations", "0"), 2, "iterations"),
         (("--noise", "0.1", "--channels", "2"), 2, "channels"),
         (("--noise", "0.1", "--filters", "0"), 2, "filters"),
+        (("--noise", "0.1", "--filters", "6", "--group", "4"), 2, "multiple of group"),
+        (("--noise", "0.1", "--group", "4"), 2, "multiple of group"),
         (("--noise", "0.1", "--filters", "8", "--activation", "silu"), 2, "activation"),
         (("--noise", "0.1"), 1, "holds no images"),
     ],

@@ -32,9 +32,11 @@ from locreg.weights import Calibration, Weights, load_weights, save_weights
 _LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)
 
 
-def critic(channels=1, seed=0, filters=6):
+def critic(channels=1, seed=0, filters=6, group=1):
     generator = torch.Generator().manual_seed(seed)
-    made = ridge_critic(filters, in_channels=channels, generator=generator, noise=0.1)
+    made = ridge_critic(
+        filters, in_channels=channels, generator=generator, noise=0.1, group=group
+    )
     return made.requires_grad_(False)
 
 
@@ -63,13 +65,15 @@ def test_neither_brightness_nor_its_reversal_is_seen(shift, seed):
     width=st.integers(1, 23),
     tile=st.integers(1, 30),
     channels=st.sampled_from((1, 2, 3)),
-    filters=st.sampled_from((6, 40)),
+    filters=st.sampled_from((6, 42)),
+    group=st.sampled_from((1, 2, 6)),
     contrast=st.floats(0.5, 4),
 )
 def test_the_fourier_transforms_give_what_the_layers_give(
-    height, width, tile, channels, filters, contrast
+    height, width, tile, channels, filters, group, contrast
 ):
-    ridge = critic(channels, filters=filters).double().at_contrast(contrast).requires_grad_(False)
+    made = critic(channels, filters=filters, group=group).double()
+    ridge = made.at_contrast(contrast).requires_grad_(False)
     assert is_ridge(ridge)
     x = random_image(2, channels, height, width).requires_grad_()
     expected = ridge(pad(x, 13)).flatten(1).sum(1)
@@ -90,17 +94,50 @@ def test_what_is_no_ridge_critic_goes_by_its_layers():
     assert not is_ridge(PatchCritic((_LAST,), in_channels=1))
 
 
-def test_a_constant_image_is_a_minimum():
+def test_a_group_turns_without_notice():
+    """Of the responses of a group its potential sees the length alone."""
+    one, other = critic(filters=4, group=2).double(), critic(filters=4, group=2).double()
+    cosine, sine = math.cos(0.7), math.sin(0.7)
+    turn = torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64)
+    turned = other.weights[2].view(2, 2, -1)
+    other.weights[2].copy_((turn @ turned).view_as(other.weights[2]))
+    x = random_image(1, 1, 20, 17)
+    for found, expected in zip(
+        value_and_gradient(other, x, 64), value_and_gradient(one, x, 64), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_groups_in_a_critic_that_goes_by_its_layers():
+    layers = (Layer(channels=6, kernel=3, activation="mcp", group=3), Layer(channels=1, kernel=3))
+    deep = PatchCritic(layers, in_channels=1).double().requires_grad_(False)
+    assert not is_ridge(deep)
+    x = random_image(1, 1, 20, 17).requires_grad_()
+    expected = deep(pad(x, deep.receptive_field)).sum()
+    (slope,) = torch.autograd.grad(expected, x)
+    value, gradient = value_and_gradient(deep, x.detach(), 8)
+    torch.testing.assert_close(value.sum(), expected.detach())
+    torch.testing.assert_close(gradient, slope)
+
+
+@pytest.mark.parametrize("changed", [{"channels": 5}, {"activation": "silu"}, {"group": 0}])
+def test_groups_that_cannot_be(changed):
+    with pytest.raises(LocregError):
+        Layer(**({"channels": 6, "activation": "mcp", "group": 3} | changed))
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_a_constant_image_is_a_minimum(group):
     x = torch.full((1, 3, 16, 16), 0.3)
-    value, gradient = value_and_gradient(critic(3), x, 64)
+    value, gradient = value_and_gradient(critic(3, group=group), x, 64)
     assert value.item() == pytest.approx(0, abs=1e-6)
     assert gradient.abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_it_begins_with_the_gradient_that_the_criterion_asks_for(channels):
+@pytest.mark.parametrize(("channels", "group"), [(1, 1), (3, 1), (1, 3)])
+def test_it_begins_with_the_gradient_that_the_criterion_asks_for(channels, group):
     noise = 0.1 * torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(1))
-    ridge = critic(channels)
+    ridge = critic(channels, group=group)
     _, gradient = value_and_gradient(ridge, noise, 64)
     assert ridge.receptive_field == 13
     norms = gradient.flatten(1).norm(dim=1) / 64

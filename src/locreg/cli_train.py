@@ -56,7 +56,7 @@ class Restore:
     brightness are learned. any: a critic learns what a damaged patch looks like, whatever it is,
     such as JPEG; where both serve, noise is better."""
     iterations: int | None = None
-    """Of the training; by default 4000 for noise, 10000 for any."""
+    """Of the training; by default 2000 for noise, 10000 for any."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False

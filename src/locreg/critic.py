@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from locreg.errors import LocregError
 
 MCP_ROUNDING = math.exp(-4)
+_LEAST_SQUARE = 1e-20
 
 
 def mcp(t: Tensor) -> Tensor:
@@ -25,6 +26,14 @@ def mcp(t: Tensor) -> Tensor:
     size = t.abs()
     steep, flat = size.clamp(max=MCP_ROUNDING), size.clamp(max=1)
     return steep * (size - steep / 2) / MCP_ROUNDING - flat * (size - flat / 2)
+
+
+def lengths(t: Tensor, group: int) -> Tensor:
+    """Root of the sum of squares over groups of channels: (B, C, H, W) to (B, C / group, H, W)."""
+    if group == 1:
+        return t
+    # Clamped, since the root has no derivative at 0; there mcp's is 0.
+    return t.unflatten(1, (-1, group)).square().sum(2).clamp_min(_LEAST_SQUARE).sqrt()
 
 
 ACTIVATIONS = {
@@ -50,6 +59,8 @@ class Layer:
         bias: whether a constant is added per output channel.
         zero_mean: whether training keeps the mean of every filter at 0, for each input channel.
         nonnegative: whether training keeps the weights at or above 0.
+        group: neighbouring channels that the activation takes together: it sees their length, the
+            root of the sum of their squares, and one channel comes out of them.
     """
 
     channels: int
@@ -59,14 +70,26 @@ class Layer:
     bias: bool = True
     zero_mean: bool = False
     nonnegative: bool = False
+    group: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.kernel, self.stride) < 1:
+        if min(self.channels, self.kernel, self.stride, self.group) < 1:
             raise LocregError(f"A layer needs positive channels, kernel and stride, got {self}.")
         if self.activation not in ACTIVATIONS:
             raise LocregError(
                 f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
             )
+        if self.group > 1 and (self.activation != "mcp" or self.channels % self.group):
+            raise LocregError(f"mcp alone takes groups, of which channels is a multiple: {self}.")
+
+    @property
+    def outputs(self) -> int:
+        """Number of channels behind the activation."""
+        return self.channels // self.group
+
+    def activate(self, t: Tensor) -> Tensor:
+        """The activation of t (B, channels, H, W), the layer's convolution."""
+        return ACTIVATIONS[self.activation](lengths(t, self.group))
 
 
 def standard_layers(
@@ -125,7 +148,7 @@ class PatchCritic(nn.Module):
             self.weights.append(nn.Parameter(scale * torch.randn(shape, generator=generator)))
             if layer.bias:
                 self.biases[str(index)] = nn.Parameter(torch.zeros(layer.channels))
-            fan_channels = layer.channels
+            fan_channels = layer.outputs
 
     @property
     def receptive_field(self) -> int:
@@ -225,7 +248,7 @@ class PatchCritic(nn.Module):
             z = torch.cat([z, sigma.view(-1, 1, 1, 1).expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
             z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
-            z = ACTIVATIONS[layer.activation](z)
+            z = layer.activate(z)
         return z
 
     def _check_conditioned(self, level_is_given: bool) -> None:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from locreg.critic import ACTIVATIONS, MCP_ROUNDING, PatchCritic
+from locreg.critic import MCP_ROUNDING, Layer, PatchCritic, lengths
 from locreg.ridge_engine import TILE, RidgeTransform, is_ridge
 
 _convolution_backward = torch.ops.aten.convolution_backward
@@ -68,7 +68,7 @@ def scores(
     for rows, columns, window in _tiles(critic, padded, tile):
         z = window
         for index, layer in enumerate(critic.layers):
-            z = _activate(layer.activation, _convolve(critic, index, z, precision))
+            z = _activate(layer, _convolve(critic, index, z, precision))
         if result is None:
             result = x.new_empty((len(x), 1, *_score_size(critic, padded)))
         result[:, :, rows, columns] = z
@@ -173,9 +173,8 @@ def _convolve_adjoint(critic: PatchCritic, index: int, signal: Tensor, z: Tensor
     return gradient
 
 
-def _activate(activation: str, z: Tensor) -> Tensor:
-    activated: Tensor = z.relu_() if activation == "relu" else ACTIVATIONS[activation](z)
-    return activated
+def _activate(layer: Layer, z: Tensor) -> Tensor:
+    return z.relu_() if layer.activation == "relu" else layer.activate(z)
 
 
 def _window_value_and_gradient(
@@ -190,15 +189,15 @@ def _window_value_and_gradient(
         z = _convolve(critic, index, z, precision)
         # Where a ReLU is active its output tells, and an identity needs nothing.
         smooth = layer.activation not in ("relu", "identity")
-        slopes.append(_slope(layer.activation, z) if smooth else None)
-        z = _activate(layer.activation, z)
+        slopes.append(_slope(layer, z) if smooth else None)
+        z = _activate(layer, z)
     value = z.sum(dtype=torch.float64)
 
     signal = torch.ones_like(z)
     for index in reversed(range(len(critic.layers))):
         slope = slopes[index]
         if slope is not None:
-            signal *= slope
+            signal = slope.mul_(_to_groups(signal, critic.layers[index].group))
         elif critic.layers[index].activation == "relu":
             _threshold_backward(signal, z, 0, grad_input=signal)
         signal = _convolve_adjoint(critic, index, signal, inputs[index])
@@ -206,8 +205,20 @@ def _window_value_and_gradient(
     return value, signal
 
 
-def _slope(activation: str, z: Tensor) -> Tensor:
-    """Derivative of a smooth activation at z."""
+def _to_groups(signal: Tensor, group: int) -> Tensor:
+    """What each channel of a group gets from the one that comes out of it."""
+    return signal if group == 1 else signal.repeat_interleave(group, 1)
+
+
+def _slope(layer: Layer, z: Tensor) -> Tensor:
+    """Derivative of a smooth activation at z; of a group's activation by each of its channels."""
+    if layer.group == 1:
+        return _slope_at(layer.activation, z)
+    length = lengths(z, layer.group)
+    return z * _to_groups(_slope_at(layer.activation, length) / length, layer.group)
+
+
+def _slope_at(activation: str, z: Tensor) -> Tensor:
     if activation == "silu":
         logistic = torch.sigmoid(z)
         return logistic * (1 + z * (1 - logistic))

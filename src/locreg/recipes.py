@@ -295,6 +295,7 @@ def _network(
             in_channels=options.channels,
             generator=generator,
             noise=_UNKNOWN_NOISE if noise is None else noise.middle,
+            group=options.group,
         )
         return critic.to(device)
     return PatchCritic(

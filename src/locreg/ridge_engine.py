@@ -1,7 +1,7 @@
 """Value and gradient of a ridge critic over a window, by Fourier transforms.
 
-A ridge critic is large linear filters and one potential: R = sum_c v_c sum psi(w_c * z). In the
-frequency domain a filter is a product, whatever its size. On a core a gradient takes a third of the
+A ridge critic is large linear filters and one potential, R = sum_c v_c sum psi(w_c * z), or one
+potential of the lengths of groups of responses. In the frequency domain a filter is a product, whatever its size. On a core a gradient takes a third of the
 time that the convolutions of `engine` take (481x321 pixels, 96 filters in colour or 128 in grey).
 """
 
@@ -14,14 +14,17 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from locreg.critic import MCP_ROUNDING, Layer, PatchCritic
+from locreg.critic import MCP_ROUNDING, Layer, PatchCritic, lengths
 
 TILE = 84  # scores a side: with the field of 13 a window of 96
 _TOGETHER = 32  # filters, so that their responses stay in the cache
 
 
 def is_ridge(critic: PatchCritic) -> bool:
-    """Whether r(z) = sum_c v_c psi(<w_c, z>), psi being the minimax concave penalty."""
+    """Whether r(z) = sum_c v_c psi(<w_c, z>), psi being the minimax concave penalty.
+
+    In place of <w_c, z> it may be the length of a group of such responses.
+    """
     if len(critic.layers) < 2:
         return False
     *linear, potential, last = critic.layers
@@ -52,13 +55,15 @@ class RidgeTransform:
 
     Attributes:
         filters: spectra of the mirrored w_c, (C, filters, h, w // 2 + 1).
-        potentials: the v_c, (filters, 1, 1).
+        potentials: the v_c, (filters / group, 1, 1).
+        group: responses that one potential sees the length of.
         field: side of the w_c.
         size: (h, w) of the transforms.
     """
 
     filters: Tensor
     potentials: Tensor
+    group: int
     field: int
     size: tuple[int, int]
 
@@ -69,6 +74,7 @@ class RidgeTransform:
         return cls(
             filters=torch.fft.rfft2(composed_filters(critic), s=size),
             potentials=critic.weights[-1].view(-1, 1, 1),
+            group=critic.layers[-2].group,
             field=critic.receptive_field,
             size=size,
         )
@@ -79,17 +85,19 @@ class RidgeTransform:
         spectra = torch.fft.rfft2(window[0].contiguous(), s=self.size)
         total = torch.zeros((), dtype=torch.float64, device=window.device)
         adjoint = torch.zeros_like(spectra)
-        for first in range(0, len(self.potentials), _TOGETHER):
-            filters = self.filters[:, first : first + _TOGETHER]
-            potentials = self.potentials[first : first + _TOGETHER]
+        together = max(_TOGETHER // self.group, 1)
+        for first in range(0, len(self.potentials), together):
+            last = first + together
+            filters = self.filters[:, first * self.group : last * self.group]
+            potentials = self.potentials[first:last]
             # A convolution with the mirrored filter: the patch's score lies at its last pixel.
             t = torch.fft.irfft2(_sum_of_products(filters, spectra), s=self.size)
             # Responses to what is no whole patch: psi and its slope are 0 at 0.
             t[:, : self.field - 1] = t[:, height:] = 0
             t[:, :, : self.field - 1] = t[:, :, width:] = 0
-            value, slope = _mcp_value_and_slope(t)
-            total += (value * potentials.flatten()).sum()
-            signal = torch.fft.rfft2(slope.mul_(potentials), s=self.size).conj_physical_()
+            value, slope = _potential(t, potentials, self.group)
+            total += value
+            signal = torch.fft.rfft2(slope, s=self.size).conj_physical_()
             adjoint += torch.stack([(of_channel * signal).sum(0) for of_channel in filters])
         gradient = torch.fft.irfft2(adjoint.conj_physical_(), s=self.size)
         return total, gradient[None, :, :height, :width]
@@ -101,6 +109,16 @@ def _sum_of_products(filters: Tensor, spectra: Tensor) -> Tensor:
     for one, spectrum in zip(filters[1:], spectra[1:], strict=True):
         total += one * spectrum
     return total
+
+
+def _potential(t: Tensor, potentials: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """sum_c v_c psi(t_c) of responses t, or of the lengths of their groups, and its gradient."""
+    size = lengths(t[None], group)[0]
+    value, slope = _mcp_value_and_slope(size if group == 1 else size.clone())
+    slope.mul_(potentials)
+    if group > 1:
+        slope = t.unflatten(0, (-1, group)).mul_(slope.div_(size)[:, None]).flatten(0, 1)
+    return (value * potentials.flatten()).sum(), slope
 
 
 def _mcp_value_and_slope(t: Tensor) -> tuple[Tensor, Tensor]:
