@@ -103,6 +103,15 @@ def test_noise_is_learned_from_unpaired_folders(name):
             assert (near - expected).abs().max() < 0.12 * true.level**2
 
 
+def test_the_noise_of_a_single_photograph_is_learned():
+    true = model_of(KERNELS["grainy"], 0.1 * torch.eye(3))
+    noisy = true.degrade(scenes(1, seed=7, side=480)[0], 1000)
+    found = learn_noise(scenes(12, seed=2), [noisy])
+    assert found.level == pytest.approx(true.level, rel=0.1)
+    neighbours = found.covariance[0, 0, found.reach, found.reach + 1]
+    assert neighbours / found.level**2 == pytest.approx(2 / 3, abs=0.1)
+
+
 def test_noise_that_grows_with_brightness_is_learned():
     true = model_of(torch.ones(1, 1), 0.08 * torch.eye(3), slope=1.5)
     noisy = [
@@ -118,7 +127,7 @@ def test_what_is_no_noise_is_refused():
     with pytest.raises(LocregError, match="no noise"):
         learn_noise(scenes(12, seed=5), scenes(12, seed=6))
     with pytest.raises(LocregError, match="too few"):
-        learn_noise(scenes(12, seed=5), scenes(1, seed=6))
+        learn_noise(scenes(12, seed=5), scenes(1, seed=6, side=160))
     with pytest.raises(LocregError, match="too few"):
         learn_noise([torch.rand(1, 3, 60, 60)] * 9, [torch.rand(1, 3, 60, 60)] * 9)
 

@@ -116,10 +116,10 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
         LocregError: when there are too few patches, or no noise is found.
     """
     clipped = all(bool(((x >= 0) & (x <= 1)).all()) for x in noisy)
-    found = _moments(noisy, "noisy", clipped)
+    found = _moments(noisy, len(noisy), "noisy", clipped)
     first = NoiseModel(found.covariance, found.slope, clipped)
     copies = (first.degrade(x, seed + index) for index, x in enumerate(clean))
-    simulated = _moments(copies, "clean", clipped)
+    simulated = _moments(copies, len(clean), "clean", clipped)
     slope = float(np.clip(2 * found.slope - simulated.slope, -_STEEPEST, _STEEPEST))
     model = NoiseModel(2 * found.covariance - simulated.covariance, slope, clipped)
     values, _ = _spectrum(model, _STEPS_OF_TORUS, _STEPS_OF_TORUS)
@@ -141,8 +141,9 @@ class _Moments:
     slope: float
 
 
-def _moments(images: Iterable[Tensor], kind: str, clipped: bool) -> _Moments:
-    chosen = [_smoothest_patches(x, clipped) for x in images]
+def _moments(images: Iterable[Tensor], number: int, kind: str, clipped: bool) -> _Moments:
+    least = max(_FEWEST_OF_IMAGE, math.ceil(_FEWEST / max(number, 1)))
+    chosen = [_smoothest_patches(x, least, clipped) for x in images]
     count = sum(len(patches) for patches, _ in chosen)
     if count < _FEWEST:
         raise LocregError(
@@ -163,10 +164,10 @@ def _moments(images: Iterable[Tensor], kind: str, clipped: bool) -> _Moments:
     return _Moments(_covariance(centred / variances.sqrt().view(-1, 1, 1, 1)), slope)
 
 
-def _smoothest_patches(x: Tensor, clipped: bool) -> tuple[Tensor, Tensor]:
+def _smoothest_patches(x: Tensor, least: int, clipped: bool) -> tuple[Tensor, Tensor]:
     """The patches (N, C, side, side) of an image that are smoothest, and how rough they are (N,).
 
-    Their neighbours count too, since otherwise those would be chosen that happen to have less
+    At least so many, where the image has them. Their neighbours count too, since otherwise those would be chosen that happen to have less
     noise. Where values are cut off there is less noise: such patches are left out.
     """
     apart = _SIDE // _STEP
@@ -181,7 +182,7 @@ def _smoothest_patches(x: Tensor, clipped: bool) -> tuple[Tensor, Tensor]:
     if clipped:
         cut = ((patches <= 0) | (patches >= 1)).float().mean((2, 3, 4))[inner, inner]
         roughness = torch.where(cut > _MOST_CUT, torch.inf, roughness)
-    count = max(round(_SMOOTHEST * roughness.numel()), _FEWEST_OF_IMAGE)
+    count = max(round(_SMOOTHEST * roughness.numel()), least)
     values, order = roughness.flatten().sort()
     order = order[:count][values[:count].isfinite()]
     rows, columns = order // roughness.shape[1], order % roughness.shape[1]
