@@ -99,6 +99,9 @@ TRIALS: dict[str, Recipe] = {
     "ridge, patches of 13x13, 64 a step": changed(RIDGE, patch_size=13, batch=64),
     "ridge, last weights in place of their average": changed(RIDGE, weight_average=0.0),
     "ridge, noise of 0.05 to 0.3": replace(RIDGE, noise=DEEP.noise),
+    "ridge, potentials of groups of 4 filters": replace(
+        RIDGE, critic=CriticOptions(channels=1, filters=64, group=4)
+    ),
     "ridge, the same images": replace(RIDGE, data=replace(UNCALIBRATED, common_patches=True)),
     "ridge, 3,000 iterations": changed(RIDGE, iterations=3_000),
 }

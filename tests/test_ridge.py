@@ -34,9 +34,7 @@ _LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)
 
 def critic(channels=1, seed=0, filters=6, group=1):
     generator = torch.Generator().manual_seed(seed)
-    made = ridge_critic(
-        filters, in_channels=channels, generator=generator, noise=0.1, group=group
-    )
+    made = ridge_critic(filters, in_channels=channels, generator=generator, noise=0.1, group=group)
     return made.requires_grad_(False)
 
 

@@ -309,7 +309,8 @@ def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:
     if sigma < LEAST_NOISE:
         say(
             f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
-            "is of another kind, as after JPEG: give --sigma, such as 0.03."
+            "is of another kind, as after JPEG: give --sigma, such as 0.03, or let locreg restore "
+            "learn it."
         )
 
 

@@ -33,7 +33,8 @@ def lengths(t: Tensor, group: int) -> Tensor:
     if group == 1:
         return t
     # Clamped, since the root has no derivative at 0; there mcp's is 0.
-    return t.unflatten(1, (-1, group)).square().sum(2).clamp_min(_LEAST_SQUARE).sqrt()
+    groups = t.reshape(len(t), -1, group, *t.shape[2:])
+    return groups.square().sum(2).clamp_min(_LEAST_SQUARE).sqrt()
 
 
 ACTIVATIONS = {
@@ -89,7 +90,8 @@ class Layer:
 
     def activate(self, t: Tensor) -> Tensor:
         """The activation of t (B, channels, H, W), the layer's convolution."""
-        return ACTIVATIONS[self.activation](lengths(t, self.group))
+        activated: Tensor = ACTIVATIONS[self.activation](lengths(t, self.group))
+        return activated
 
 
 def standard_layers(

@@ -167,8 +167,9 @@ def _moments(images: Iterable[Tensor], number: int, kind: str, clipped: bool) ->
 def _smoothest_patches(x: Tensor, least: int, clipped: bool) -> tuple[Tensor, Tensor]:
     """The patches (N, C, side, side) of an image that are smoothest, and how rough they are (N,).
 
-    At least so many, where the image has them. Their neighbours count too, since otherwise those would be chosen that happen to have less
-    noise. Where values are cut off there is less noise: such patches are left out.
+    At least so many, where the image has them. Their neighbours count too, since otherwise those
+    would be chosen that happen to have less noise. Where values are cut off there is less noise:
+    such patches are left out.
     """
     apart = _SIDE // _STEP
     inner = slice(apart, -apart)

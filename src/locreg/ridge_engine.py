@@ -1,8 +1,9 @@
 """Value and gradient of a ridge critic over a window, by Fourier transforms.
 
 A ridge critic is large linear filters and one potential, R = sum_c v_c sum psi(w_c * z), or one
-potential of the lengths of groups of responses. In the frequency domain a filter is a product, whatever its size. On a core a gradient takes a third of the
-time that the convolutions of `engine` take (481x321 pixels, 96 filters in colour or 128 in grey).
+potential of the lengths of groups of responses. In the frequency domain a filter is a product,
+whatever its size. On a core a gradient takes a third of the time that the convolutions of `engine`
+take (481x321 pixels, 96 filters in colour or 128 in grey).
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def _potential(t: Tensor, potentials: Tensor, group: int) -> tuple[Tensor, Tenso
     value, slope = _mcp_value_and_slope(size if group == 1 else size.clone())
     slope.mul_(potentials)
     if group > 1:
-        slope = t.unflatten(0, (-1, group)).mul_(slope.div_(size)[:, None]).flatten(0, 1)
+        groups = t.view(-1, group, *t.shape[1:])
+        slope = groups.mul_(slope.div_(size)[:, None]).view_as(t)
     return (value * potentials.flatten()).sum(), slope
 
 
