@@ -80,6 +80,25 @@ def test_everything_is_made_once(data, tmp_path, monkeypatch):
     ]
 
 
+def test_a_part_is_timed_without_those_within_it_but_with_those_of_other_processes(
+    data, tmp_path, monkeypatch
+):
+    clock = iter([0.0, 1.0, 3.0, 4.0, 5.0, 10.0])
+    monkeypatch.setattr("locreg.reproduction.time.perf_counter", lambda: next(clock))
+    run, other = (Reproduction(data, tmp_path, SMALLEST) for _ in range(2))
+    with run.timed("table"):  # from 0 to 10
+        with run.timed("training"):  # from 1 to 3
+            pass
+        with other.timed("elsewhere"):  # from 4 to 5
+            pass
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {record["part"]: record["seconds"] for record in log} == {
+        "training": 2.0,
+        "elsewhere": 1.0,
+        "table": 8.0,
+    }
+
+
 def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
     run = Reproduction(data, tmp_path, SMALLEST, say=lambda _: None)
 

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ class Reproduction:
     scale: Scale = Scale()
     processes: int = 1
     say: Callable[[str], None] = print
+    _spent: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def check_data(self) -> None:
         """Refuse folders that are missing, or of which one holds images of the other.
@@ -259,13 +260,14 @@ class Reproduction:
 
         A part that is interrupted is logged too, and once more when it goes on.
         """
-        begin, before, finished = time.perf_counter(), self.logged_seconds(), False
+        # By this process: others may write to the same log.
+        begin, parts_before, finished = time.perf_counter(), len(self._spent), False
         try:
             yield
             finished = True
         finally:
-            within = self.logged_seconds() - before
-            seconds = time.perf_counter() - begin - within
+            seconds = time.perf_counter() - begin - sum(self._spent[parts_before:])
+            self._spent.append(seconds)
             record = {"part": part, "seconds": round(seconds, 1), "finished": finished}
             record |= {"processes": self.processes, **machine()}
             with (self.out / "log.jsonl").open("a") as log:
