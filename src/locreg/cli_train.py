@@ -48,7 +48,7 @@ class Restore:
     clean: tuple[Path, ...]
     """Clean images of the same kind: folders, or tar files."""
     degraded: Path
-    """Folder of the images to restore; a single one will do, more are better."""
+    """Folder of the images to restore; more are better, for noise a single one will do."""
     output: Output
     """Folder for the restored images."""
     damage: Literal["noise", "any"] = "noise"

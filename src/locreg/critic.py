@@ -75,7 +75,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         if min(self.channels, self.kernel, self.stride, self.group) < 1:
-            raise LocregError(f"A layer needs positive channels, kernel and stride, got {self}.")
+            raise LocregError(f"A layer needs positive channels, kernel, stride and group: {self}.")
         if self.activation not in ACTIVATIONS:
             raise LocregError(
                 f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."

@@ -116,6 +116,7 @@ class Reproduction:
     scale: Scale = Scale()
     processes: int = 1
     say: Callable[[str], None] = print
+    # The seconds of its parts, in order; the log may hold those of other processes too.
     _spent: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def check_data(self) -> None:
@@ -260,7 +261,6 @@ class Reproduction:
 
         A part that is interrupted is logged too, and once more when it goes on.
         """
-        # By this process: others may write to the same log.
         begin, parts_before, finished = time.perf_counter(), len(self._spent), False
         try:
             yield

@@ -148,7 +148,7 @@ class CriticOptions:
         check_at_least(1, "group", self.group)
         if self.filters is not None:
             check_at_least(1, "filters", self.filters)
-        if (self.filters or 0) % self.group or (self.group > 1 and self.filters is None):
+        if self.group > 1 and (self.filters is None or self.filters % self.group):
             raise UsageError(f"filters must be a multiple of group, {self.group}.")
 
 
