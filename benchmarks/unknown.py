@@ -3,11 +3,11 @@
     python benchmarks/unknown.py DATA OUT --kinds correlated jpeg --csv FILE
 
 DATA holds bsds500 and cbsd68. One half of bsds500 stays clean, the other half is degraded, and both
-become folders in OUT; from these two folders alone, without pairs, is learned what `locreg restore`
-learns: the noise (method noise), or a critic and its lam (method any). Then the photographs of
-cbsd68, degraded in the same way, are restored. Beside the results stand the degraded image, and
-bm3d at the white noise level that serves the kind best in view of the ground truth, found on the
-centres of every eighth photograph.
+become folders in OUT; from these two folders, without pairs, is learned what `locreg restore`
+learns: the noise (method noise), or a critic and how strongly to smooth (method any). Then the
+photographs of cbsd68, degraded in the same way, are restored. Beside the results stand the
+degraded image, and bm3d at the white noise level that serves the kind best in view of the ground
+truth, found on the centres of every eighth photograph.
 
     correlated   white noise through outer([1, 2, 1], [1, 2, 1]), of level 0.1
     jpeg         quality 10
@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 import locreg
 from locreg.baselines import bm3d_by_its_authors
+from locreg.damage import critic_path, learn_damage
 from locreg.images import ImageFile, centre, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
 from locreg.recipes import train_denoiser_from_folder
@@ -104,15 +105,16 @@ def trained(data: Path, out: Path, kind: str, damage: str) -> locreg.LocalRegula
     """The weights of a degradation, trained if they are missing."""
     path = out / f"{kind}-{damage}.safetensors"
     unfinished = checkpoint_path(path).exists()
-    if not path.exists() or unfinished:
-        clean, degraded = make_folders(data, out, kind)
-        if damage == "noise":
-            recipe = recipe_for_noise((clean,), degraded, 3)
-            train_denoiser_from_folder(path, recipe, resume=unfinished)
-        else:
-            locreg.train_from_folders(
-                path, recipe_for_damage((clean,), degraded, 3), resume=unfinished
-            )
+    if path.exists() and not unfinished:
+        return locreg.load(path)
+    clean, degraded = make_folders(data, out, kind)
+    if damage == "noise":
+        recipe = recipe_for_noise((clean,), degraded, 3)
+        train_denoiser_from_folder(path, recipe, resume=unfinished)
+    else:
+        critic = critic_path(path)
+        begun = critic.exists() or checkpoint_path(critic).exists()
+        learn_damage(path, recipe_for_damage((clean,), degraded, 3), resume=begun)
     return locreg.load(path)
 
 

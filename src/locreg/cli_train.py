@@ -54,9 +54,10 @@ class Restore:
     damage: Literal["noise", "any"] = "noise"
     """noise: grain, stripes, sensor noise, of which strength, correlation and growth with
     brightness are learned. any: a critic learns what a damaged patch looks like, whatever it is,
-    such as JPEG; where both serve, noise is better."""
+    such as JPEG, and the images are smoothed until they look clean to it; a blur stays. Where both
+    serve, noise is better."""
     iterations: int | None = None
-    """Of the training; by default 2000 for noise, 10000 for any."""
+    """Of the training; by default 2000 for noise, 600 for any."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False
@@ -77,24 +78,31 @@ class Restore:
         return Denoise(input=self.degraded, output=self.output, settings=settings).run()
 
     def _learn(self, path: Path) -> None:
-        from locreg.recipes import train_denoiser_from_folder, train_from_folders
+        from locreg.damage import critic_path, learn_damage
+        from locreg.recipes import train_denoiser_from_folder
         from locreg.training_files import checkpoint_path, log_path, shell_command
         from locreg.weights import load_weights
 
         recipe = self._recipe()
-        unfinished = checkpoint_path(path).exists()
-        if path.exists() and not unfinished:
-            self._check_same(path, load_weights(path), recipe)
+        trained = critic_path(path) if isinstance(recipe, Recipe) else path
+        unfinished = checkpoint_path(trained).exists()
+        done = [] if unfinished else [file for file in {trained, path} if file.exists()]
+        for file in done:
+            self._check_same(file, load_weights(file), recipe)
+        if path in done:
             say(f"{path} has been learned already.")
             return
-        if not unfinished:
-            log_path(path).unlink(missing_ok=True)  # of a run that was stopped at once
+        resume = unfinished or bool(done)
+        if not resume:
+            log_path(trained).unlink(missing_ok=True)  # of a run that was stopped at once
         device, command = torch_device(self.device), shell_command(sys.argv[1:])
         if isinstance(recipe, Recipe):
-            train_from_folders(path, recipe, resume=unfinished, device=device, command=command)
+            weights = learn_damage(path, recipe, resume=resume, device=device, command=command)
+            level = weights.criterion["level"]
+            say(f"the damage is removed as strongly as white noise of level {level:.4f}.")
             return
         weights = train_denoiser_from_folder(
-            path, recipe, resume=unfinished, device=device, command=command
+            path, recipe, resume=resume, device=device, command=command
         )
         say(f"the noise was taken for {weights.training['noise']}.")
 
@@ -115,10 +123,10 @@ class Restore:
         from locreg.images import list_sources
         from locreg.training_files import listing
 
-        kind = "denoising" if self.damage == "noise" else "wasserstein"
+        kinds = ("denoising",) if self.damage == "noise" else ("wasserstein", "damage")
         found = weights.training
         if (
-            weights.criterion.get("name") != kind
+            weights.criterion.get("name") not in kinds
             or found.get("iterations") != recipe.training.iterations
             or found.get("files") != listing(list_sources([*self.clean, self.degraded]))
         ):

@@ -47,6 +47,7 @@ from locreg.wgan import WassersteinCriterion
 
 _NOISE_IMAGES = 100  # of each folder, that the noise is learned from
 _UNKNOWN_NOISE = 0.1  # that a ridge critic begins with, where the degradation is not known
+_VALIDATION_PIXELS = 16 * 64 * 15**2  # of each kind, in all batches of a criterion's validation
 _NOISE_IMAGE_SIZE = 640  # of their centres, in pixels
 
 
@@ -225,7 +226,11 @@ def _validation(
         return None
     if recipe.validation_sigma is None:
         patches = _unpaired(recipe, network, files.clean_held_out, files.degraded_held_out)
-        return CriterionValidation(patches, recipe.training.penalty, recipe.training.penalty_form)
+        size = recipe.training.patch_size or network.receptive_field
+        batches = max(1, _VALIDATION_PIXELS // (CriterionValidation.batch * size**2))
+        return CriterionValidation(
+            patches, recipe.training.penalty, recipe.training.penalty_form, batches
+        )
     crops = load_crops(
         files.clean_held_out, size=recipe.data.validation_size, channels=recipe.critic.channels
     )

@@ -338,19 +338,25 @@ def recipe_for_noise(
 
 
 def recipe_for_damage(
-    clean: tuple[Path, ...], degraded: Path, channels: Literal[1, 3], iterations: int = 10_000
+    clean: tuple[Path, ...], degraded: Path, channels: Literal[1, 3], iterations: int = 600
 ) -> Recipe:
-    """For a folder of images that are damaged in any way, in about twenty minutes: a critic."""
+    """For a folder of images that are damaged in any way, in about five minutes: a ridge critic."""
     return Recipe(
         clean=clean,
         degraded=degraded,
-        critic=CriticOptions(channels=channels),
-        data=DataOptions(held_out=4, calibration_images=8),
+        critic=CriticOptions(channels=channels, filters=96),
+        data=DataOptions(held_out=4, calibration_images=0),
         training=TrainingOptions(
             iterations=iterations,
-            penalty=0.1,
-            weight_average=0.999,
-            validate_every=1_000,
+            batch=4,
+            patch_size=60,
+            penalty=10.0,
+            penalty_form="one-sided",
+            learning_rate=5e-3,
+            last_learning_rate=2e-4,
+            weight_average=0.99,
+            validate_every=300,
+            checkpoint_every=100,
         ),
     )
 
