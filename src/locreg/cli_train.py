@@ -48,7 +48,8 @@ class Restore:
     clean: tuple[Path, ...]
     """Clean images of the same kind: folders, or tar files."""
     degraded: Path
-    """Folder of the images to restore; more are better, for noise a single one will do."""
+    """Folder of the images to restore; for noise a single one will do, for any other damage a
+    hundred are good."""
     output: Output
     """Folder for the restored images."""
     damage: Literal["noise", "any"] = "noise"
