@@ -87,7 +87,7 @@ def learn_damage(
     )
     weights = Weights(
         critic=learned.critic.cpu(),
-        criterion={**learned.criterion, "name": "damage", "level": level, "noise": None},
+        criterion={"name": "damage", "level": level, "noise": None, "steps": 1},
         training={**critic.training, "energy": learned.training},
     )
     save_weights(weights, output)
@@ -161,6 +161,7 @@ def strength_of_damage(
     if left > _MOST_LEFT * found:
         raise LocregError(
             "No strength of smoothing makes the degraded images look to the critic as the clean "
-            "ones do: their damage may be a blur, or they show other things than the clean ones."
+            "ones do: their damage may be a blur, or they show other things than the clean ones. "
+            "Give more images of both kinds, or smooth by eye (locreg denoise --sigma)."
         )
     return _SHORTFALL * level
