@@ -1,14 +1,19 @@
 """`locreg.damage`: a critic tells how strongly to smooth."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import locreg
 from locreg.damage import critic_path, learn_damage, strength_of_damage
-from locreg.errors import LocregError
+from locreg.errors import LocregError, UsageError
 from locreg.images import write_image
-from locreg.training_options import recipe_for_damage
+from locreg.measurements import parameter_checksum
+from locreg.options import NoiseRange
+from locreg.training_options import CriticOptions, recipe_for_damage
 from test_noise_model import scenes
 
 
@@ -36,11 +41,39 @@ def test_the_strength_of_white_noise_is_its_level(energy, critic, sigma):
     assert 0.75 * sigma < level < 1.35 * sigma
 
 
-def test_blurred_images_are_not_smoothed(energy, critic):
-    clean = scenes(6, seed=2, side=72)
-    for degraded in (clean, [F.avg_pool2d(x, 5, 1, 2) for x in clean]):
-        with pytest.raises(LocregError, match="may be a blur"):
-            strength_of_damage(energy, critic, clean, degraded, progress=False)
+def blurred(x):
+    return F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
+
+
+@pytest.mark.parametrize("change", [lambda x: x, blurred], ids=["none", "blur"])
+def test_without_damage_to_smooth_away_the_critic_says_so(energy, critic, change):
+    clean, others = (scenes(6, seed=seed, side=72) for seed in (2, 3))
+    with pytest.raises(LocregError, match="does not find the degraded images worse"):
+        strength_of_damage(energy, critic, clean, [change(x) for x in others], progress=False)
+
+
+def test_damage_that_smoothing_leaves_is_refused(energy, critic):
+    def grad(x, level):
+        return energy.grad(x, level) if level == 0.3 else torch.zeros_like(x)
+
+    with pytest.raises(LocregError, match="No strength of smoothing"):
+        strength_of_damage(
+            SimpleNamespace(grad=grad),
+            critic,
+            scenes(6, seed=2, side=72),
+            noisy(0.1),
+            progress=False,
+        )
+
+
+def test_another_recipe_is_refused(tmp_path):
+    recipe = recipe_for_damage((tmp_path / "clean",), tmp_path / "noisy", 3)
+    for other in (
+        replace(recipe, critic=CriticOptions(channels=3)),
+        replace(recipe, degraded=None, noise=NoiseRange(low=0.1, high=0.1)),
+    ):
+        with pytest.raises(UsageError, match="by a ridge critic"):
+            learn_damage(tmp_path / "learned.safetensors", other)
 
 
 def test_a_trained_critic_is_not_trained_again(tmp_path, monkeypatch):
@@ -60,13 +93,20 @@ def test_a_trained_critic_is_not_trained_again(tmp_path, monkeypatch):
             learn_damage(output, recipe, progress=False)
     assert critic_path(output).exists()
     assert not output.exists()
+    longer = replace(recipe, training=replace(recipe.training, iterations=21))
+    with pytest.raises(LocregError, match="with other options"):
+        learn_damage(output, longer, resume=True)
     with monkeypatch.context() as patch:
         patch.setattr("locreg.damage.train_from_folders", interrupt)
         weights = learn_damage(output, recipe, resume=True, progress=False)
     learned = locreg.load(output)
     assert learned.learned_level == weights.criterion["level"]
     x, y = scenes(6, seed=1, side=72)[0], noisy(0.1)[0]
-    restored = locreg.restore(y, learned).image
-    assert (restored - x).square().mean() < 0.5 * (y - x).square().mean()
+    found = locreg.restore(y, learned)
+    assert found.sigma == learned.learned_level
+    assert (found.image - x).square().mean() < 0.5 * (y - x).square().mean()
+    assert locreg.restore(y, learned, sigma=0.01).sigma == 0.01
+    symmetric = locreg.load(output, symmetric=True)  # the energy is one for white noise
+    assert parameter_checksum(symmetric) != parameter_checksum(locreg.load("denoise-rgb"))
     with pytest.raises(LocregError, match="exists already"):
         learn_damage(output, recipe, resume=True, progress=False)

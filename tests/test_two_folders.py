@@ -88,7 +88,20 @@ def test_a_critic_learns_any_other_damage(locreg, tmp_path):
         "restore", "--clean", clean, "--degraded", damaged, "-o", out, *options
     )
     assert status == 0, said
-    assert len(list(out.iterdir())) == 6
+    assert "as strongly as white noise of level" in said
+    for x, path in zip(scenes(6, seed=4, side=72), sorted(damaged.iterdir()), strict=True):
+        errors = [
+            np.square(read_pixels(folder / path.name, 3) - x[0].numpy()).mean()
+            for folder in (damaged, out)
+        ]
+        assert errors[1] < errors[0]
+    status, _, said = locreg(
+        "restore", "--clean", clean, "--degraded", damaged, "-o", out, *options
+    )
+    assert "learned already" in said
+    checkpoint_path(tmp_path / "restored.safetensors").touch()  # of noise, interrupted
+    status, _, said = locreg("restore", "--clean", clean, "--degraded", damaged, "-o", out)
+    assert (status, "with other options" in said) == (1, True)
 
 
 @pytest.mark.usefixtures("folders")

@@ -41,15 +41,16 @@ class Restore:
     """Learn from two folders what is wrong with the images of one of them, and restore those.
 
     The folders need not show the same scenes, and nothing else is asked for. What was learned is
-    kept beside the output, as OUTPUT.safetensors, for `locreg denoise`. After an interruption the
-    same command goes on. Exit status 0: done; 1: something failed; 2: wrong usage.
+    kept beside the output, as OUTPUT.safetensors, for `locreg denoise`; a critic of the damage as
+    OUTPUT.critic.safetensors, for `locreg score`. After an interruption the same command goes on.
+    Exit status 0: done; 1: something failed; 2: wrong usage.
     """
 
     clean: tuple[Path, ...]
     """Clean images of the same kind: folders, or tar files."""
     degraded: Path
-    """Folder of the images to restore; for noise a single one will do, for any other damage a
-    hundred are good."""
+    """Folder of the images to restore. For noise a single one will do; for any other damage both
+    folders should hold a hundred, of at least 60 pixels in width and height."""
     output: Output
     """Folder for the restored images."""
     damage: Literal["noise", "any"] = "noise"
@@ -81,19 +82,28 @@ class Restore:
     def _learn(self, path: Path) -> None:
         from locreg.damage import critic_path, learn_damage
         from locreg.recipes import train_denoiser_from_folder
-        from locreg.training_files import checkpoint_path, log_path, shell_command
+        from locreg.training_files import (
+            check_made_alike,
+            checkpoint_path,
+            log_path,
+            shell_command,
+        )
         from locreg.weights import load_weights
 
         recipe = self._recipe()
-        trained = critic_path(path) if isinstance(recipe, Recipe) else path
+        trained, kinds = path, {path: "denoising"}
+        if isinstance(recipe, Recipe):
+            trained = critic_path(path)
+            kinds = {trained: "wasserstein", path: "damage"}
+        found = [file for file in kinds if file.exists()]
+        for file in found:
+            sources = (*self.clean, self.degraded)
+            check_made_alike(file, load_weights(file), kinds[file], recipe.training, sources)
         unfinished = checkpoint_path(trained).exists()
-        done = [] if unfinished else [file for file in {trained, path} if file.exists()]
-        for file in done:
-            self._check_same(file, load_weights(file), recipe)
-        if path in done:
+        if path in found and not unfinished:
             say(f"{path} has been learned already.")
             return
-        resume = unfinished or bool(done)
+        resume = unfinished or bool(found)
         if not resume:
             log_path(trained).unlink(missing_ok=True)  # of a run that was stopped at once
         device, command = torch_device(self.device), shell_command(sys.argv[1:])
@@ -118,23 +128,6 @@ class Restore:
         of = recipe_for_noise if self.damage == "noise" else recipe_for_damage
         recipe = partial(of, self.clean, self.degraded, 1 if channels == {1} else 3)
         return recipe() if self.iterations is None else recipe(iterations=self.iterations)
-
-    def _check_same(self, path: Path, weights: Weights, recipe: Recipe | DenoiserRecipe) -> None:
-        """Refuse weights that were learned in another way than is asked for now."""
-        from locreg.images import list_sources
-        from locreg.training_files import listing
-
-        kinds = ("denoising",) if self.damage == "noise" else ("wasserstein", "damage")
-        found = weights.training
-        if (
-            weights.criterion.get("name") not in kinds
-            or found.get("iterations") != recipe.training.iterations
-            or found.get("files") != listing(list_sources([*self.clean, self.degraded]))
-        ):
-            raise LocregError(
-                f"{path} was learned from other images or with other options: delete it and "
-                f"{self.output}, or give another output."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

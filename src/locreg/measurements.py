@@ -67,6 +67,9 @@ def parameter_checksum(regularizer: LocalRegularizer) -> str:
         checksum = zlib.crc32(repr(calibration.contrast_polynomial).encode(), checksum)
     for parameter in regularizer.critic.parameters():
         checksum = zlib.crc32(parameter.numpy().tobytes(), checksum)
+    if regularizer.learned_level is not None and not regularizer.learned_noise:
+        # Of a damage the level is learned, and not the energy.
+        checksum = zlib.crc32(repr(regularizer.learned_level).encode(), checksum)
     return f"{checksum:08x}"
 
 

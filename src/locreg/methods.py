@@ -162,7 +162,7 @@ def find_method(name: str, task: str) -> Method:
     if name.startswith(LOCREG):
         file = name.removeprefix(LOCREG)
         regularizer = load(file.removesuffix(ENSEMBLE), symmetric=file.endswith(ENSEMBLE))
-        if regularizer.learned_level is not None:
+        if regularizer.learned_noise:
             raise LocregError(
                 f"{name} removes the noise of one folder, not the white noise of a test."
             )

@@ -21,7 +21,7 @@ def restoration_record(
         "input": str(job.source),
         "output": str(job.target),
         "weights": weights,
-        "learned_noise": regularizer.learned_level is not None,
+        "learned": regularizer.learned_level is not None,
         "ensemble": regularizer.symmetric,
         "precision": regularizer.precision,
         "sigma": found.sigma,

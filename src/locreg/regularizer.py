@@ -67,7 +67,7 @@ class LocalRegularizer(nn.Module):
         self.criterion = weights.criterion
         if precision not in get_args(Precision):
             raise LocregError(f"precision must be float32 or bfloat16, got {precision!r}.")
-        if symmetric and self.learned_level is not None:
+        if symmetric and self.learned_noise:
             raise LocregError(
                 "Learned noise may have a direction: it cannot be averaged over turns."
             )
@@ -86,12 +86,17 @@ class LocalRegularizer(nn.Module):
 
     @property
     def learned_level(self) -> float | None:
-        """Level of the noise of a folder, where the weights were trained to remove that.
+        """The level that restores the images of a folder: it was learned from them.
 
-        None where they were not; see `locreg.noise_model`.
+        None where there is no such folder; see `locreg.noise_model` and `locreg.damage`.
         """
         level: float | None = self.criterion.get("level")
         return level
+
+    @property
+    def learned_noise(self) -> bool:
+        """Whether it was trained to remove the noise of a folder, and no white noise."""
+        return self.learned_level is not None and self.noise_range is None
 
     @property
     def noise_range(self) -> NoiseRange | None:

@@ -70,7 +70,7 @@ def write_report(
             "Left what was given, right what was made of it.",
             picture_of_images(before, after),
         ),
-        *_residual_sections(residual, found, record["sigma"], white=not record["learned_noise"]),
+        *_residual_sections(residual, found, record["sigma"], white=not record["learned"]),
         _section(
             "Where the result still looks damaged",
             f"The score that {critic} gives to every patch of the result; bright is damaged. "
@@ -94,7 +94,7 @@ def _residual_sections(
     expected = (
         f"For pure noise all squares but the middle one are white. {whiteness_sentence(found)}"
         if white
-        else "These weights remove noise with a pattern of its own, which shows here; it says "
+        else "These weights remove damage with a pattern of its own, which shows here; it says "
         "nothing of lost detail."
     )
     return [

@@ -89,7 +89,8 @@ def restore(
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         sigma: standard deviation of the noise on the [0, 1] scale; ``"auto"`` estimates it from y
             (the mean over a batch), where it is needed; with an operator this needs ``estimate``.
-            Weights of learned noise have a level of their own, which is the default and ``"auto"``.
+            Weights that were learned from a folder of images have a level of their own, which is
+            the default and ``"auto"`` for denoising.
             Needed where the regularizer depends on it, and where ``lam`` is not given and the
             calibration depends on it.
         lam: weight of R; by default the regularizer's calibration gives it for sigma, or with an
@@ -134,10 +135,10 @@ def restore(
     lam = _checked_lam(lam)
     if sigma is not None and sigma != "auto":
         sigma = float(sigma)
-    if regularizer.learned_level is not None:
-        if sigma is None or sigma == "auto":
-            sigma = regularizer.learned_level
-        check_learned_noise(regularizer.learned_level, operator, sigma, lam, solver)
+    if operator is None and sigma in (None, "auto"):
+        sigma = regularizer.learned_level or sigma
+    if regularizer.learned_noise:
+        check_learned_noise(regularizer, operator, sigma, lam, solver)
     if operator is None and estimate is None:
         estimate = estimate_sigma
     level = _noise_level(y, sigma, lam, regularizer, estimate)

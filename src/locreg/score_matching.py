@@ -7,6 +7,7 @@ Papadakis, *Gradient step denoiser for convergent plug-and-play*, ICLR 2022.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from locreg.annealing import step_sizes
 from locreg.critic import PatchCritic
 from locreg.engine import pad
+from locreg.errors import UsageError
 from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
 from locreg.options import SERVED_SHARES, NoiseRange, Precision
@@ -72,11 +74,40 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(ask() for ask in asks if ask is not None)
 
 
+@cache
+def derivatives_are_right_in_bfloat16() -> bool:
+    """Whether the processor differentiates a gradient by weights as it does in float32.
+
+    With AMX tiles PyTorch 2.14 does not, for some sizes of layers; this is one of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shapes = (4, 64, 50, 50), (64, 64, 3, 3), (4, 64, 50, 50)
+    x, weight, direction = (torch.randn(shape, generator=generator) for shape in shapes)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        z, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            value = torch.nn.functional.conv2d(z, w).sum()
+            gradient = torch.autograd.grad(value, z, create_graph=True)[0]
+        found.append(torch.autograd.grad((gradient.float() * direction).sum(), w)[0])
+    return bool((found[0] - found[1]).norm() < 0.1 * found[0].norm())
+
+
 def training_precision(precision: TrainingPrecision, device: torch.device) -> Precision:
-    """The precision that is meant on this device."""
-    if precision == "auto":
-        return "bfloat16" if has_bfloat16(device) else "float32"
-    return precision
+    """The precision that is meant on this device.
+
+    Raises:
+        UsageError: when bfloat16 is asked for and the processor computes wrong in it.
+    """
+    if precision == "float32":
+        return "float32"
+    right = device.type == "cuda" or derivatives_are_right_in_bfloat16()
+    if precision == "bfloat16" and not right:
+        raise UsageError(
+            "This version of PyTorch computes wrong gradients in bfloat16 on this processor: leave "
+            "--precision out, or give float32."
+        )
+    return "bfloat16" if right and (precision == "bfloat16" or has_bfloat16(device)) else "float32"
 
 
 def draw_levels(count: int, noise: NoiseRange, random: np.random.Generator) -> np.ndarray:

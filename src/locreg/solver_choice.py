@@ -117,9 +117,9 @@ def check_solver(solver: SolverOptions, regularizer: LocalRegularizer) -> None:
 
 
 def check_learned_noise(
-    level: float,
+    regularizer: LocalRegularizer,
     operator: LinearOperator | None,
-    sigma: float,
+    sigma: float | str | None,
     lam: float | str | None,
     solver: SolverOptions | None,
 ) -> None:
@@ -132,6 +132,9 @@ def check_learned_noise(
         )
     if isinstance(lam, str):
         raise UsageError("The rules for lam are for white noise, not for that of these weights.")
+    level = regularizer.learned_level
+    assert level is not None
+    assert isinstance(sigma, float)  # without an operator it is, by default, the level
     low, high = (share * level for share in SERVED_SHARES)
     if not low <= sigma <= high:
         raise UsageError(

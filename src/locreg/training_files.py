@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from locreg.errors import LocregError, UsageError
-from locreg.images import ImageSource
+from locreg.images import ImageSource, list_sources
 from locreg.training import TrainedCritic
 from locreg.training_options import LoopOptions
 from locreg.version import __version__
+from locreg.weights import Weights
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -84,6 +85,26 @@ def listing(sources: Iterable[ImageSource]) -> str:
     """
     names = "\n".join(Path(source.name).name for source in sources)
     return f"{zlib.crc32(names.encode()):08x}"
+
+
+def check_made_alike(
+    path: Path, weights: Weights, criterion: str, options: LoopOptions, sources: Iterable[Path]
+) -> None:
+    """Refuse weights that were made in another way than is asked for now.
+
+    Raises:
+        LocregError: when criterion, number of iterations or images are others.
+    """
+    made = weights.training
+    if (
+        weights.criterion.get("name") != criterion
+        or made.get("iterations") != options.iterations
+        or made.get("files") != listing(list_sources([*sources]))
+    ):
+        raise LocregError(
+            f"{path} was learned from other images or with other options: give another output, or "
+            "delete it and all that was made with it."
+        )
 
 
 def training_record(

@@ -98,7 +98,8 @@ class DenoisingOptions(LoopOptions):
     Attributes:
         patch_size: side of the training patches in pixels.
         precision: of the convolutions; with bfloat16 a step takes half the time where the processor
-            has it, which is what auto looks for. The weights are float32 in any case.
+            has it and computes right in it, which is what auto looks for. The weights are float32
+            in any case.
         steps: number of gradient steps that shall denoise together.
     """
 
