@@ -182,8 +182,8 @@ def split_sources(
     files = list_sources(paths)
     if len(files) < held_out + 2:
         raise LocregError(
-            f"{' and '.join(map(str, paths))} hold {len(files)} images; at least {held_out + 2} "
-            f"are needed ({held_out} of them are held out for validation)."
+            f"Too few images in {' and '.join(map(str, paths))}: {len(files)} of at least "
+            f"{held_out + 2} that are needed ({held_out} of them are held out for validation)."
         )
     order = np.random.default_rng([_ORDER, seed]).permutation(len(files))
     shuffled = [files[i] for i in order]
