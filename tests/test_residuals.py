@@ -82,6 +82,7 @@ def test_the_residual_is_what_the_operator_leaves():
     class Known(Quadratic):
         in_channels, calibration, noise_conditioned = 1, None, False
         learned_level = noise_range = None
+        learned_noise = False
         depends_on_level = False
 
     found = restore(y, Known(), operator, lam=0.1)
