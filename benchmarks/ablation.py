@@ -32,6 +32,7 @@ from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training import train_critic
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import (
+    RIDGE_TRAINING,
     CalibratedOptions,
     CriticOptions,
     DataOptions,
@@ -55,18 +56,7 @@ RIDGE = replace(
     DEEP,
     noise=NoiseRange(low=SIGMA, high=SIGMA),
     critic=CriticOptions(channels=1, filters=64),
-    training=TrainingOptions(
-        iterations=1_000,
-        batch=4,
-        patch_size=60,
-        penalty=10.0,
-        penalty_form="one-sided",
-        learning_rate=5e-3,
-        last_learning_rate=2e-4,
-        weight_average=0.99,
-        validate_every=250,
-        checkpoint_every=100,
-    ),
+    training=replace(RIDGE_TRAINING, iterations=1_000, validate_every=250),
 )
 
 

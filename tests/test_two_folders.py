@@ -78,7 +78,7 @@ def test_an_interrupted_run_goes_on(locreg, folders, tmp_path, monkeypatch):
 def test_a_critic_learns_any_other_damage(locreg, tmp_path):
     clean = fill(tmp_path / "clean", scenes(8, seed=3, side=72))
     salted = (
-        (x + 0.3 * (random_image(1, 1, 72, 72, seed=index) < 0.1)).float()
+        torch.where(random_image(1, 1, 72, 72, seed=index) < 0.1, 1.0, x.double()).float()
         for index, x in enumerate(scenes(6, seed=4, side=72))
     )
     damaged = fill(tmp_path / "damaged", salted)

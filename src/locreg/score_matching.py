@@ -99,15 +99,16 @@ def training_precision(precision: TrainingPrecision, device: torch.device) -> Pr
     Raises:
         UsageError: when bfloat16 is asked for and the processor computes wrong in it.
     """
-    if precision == "float32":
+    if precision == "float32" or (precision == "auto" and not has_bfloat16(device)):
         return "float32"
-    right = device.type == "cuda" or derivatives_are_right_in_bfloat16()
-    if precision == "bfloat16" and not right:
-        raise UsageError(
-            "This version of PyTorch computes wrong gradients in bfloat16 on this processor: leave "
-            "--precision out, or give float32."
-        )
-    return "bfloat16" if right and (precision == "bfloat16" or has_bfloat16(device)) else "float32"
+    if device.type == "cuda" or derivatives_are_right_in_bfloat16():
+        return "bfloat16"
+    if precision == "auto":
+        return "float32"
+    raise UsageError(
+        "This version of PyTorch computes wrong gradients in bfloat16 on this processor: leave "
+        "--precision out, or give float32."
+    )
 
 
 def draw_levels(count: int, noise: NoiseRange, random: np.random.Generator) -> np.ndarray:
