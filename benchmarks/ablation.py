@@ -56,7 +56,7 @@ RIDGE = replace(
     DEEP,
     noise=NoiseRange(low=SIGMA, high=SIGMA),
     critic=CriticOptions(channels=1, filters=64),
-    training=replace(RIDGE_TRAINING, iterations=1_000, validate_every=250),
+    training=RIDGE_TRAINING,
 )
 
 
@@ -83,7 +83,7 @@ TRIALS: dict[str, Recipe] = {
     "clean and noisy patches of the same images": replace(
         DEEP, data=replace(UNCALIBRATED, common_patches=True)
     ),
-    "ridge: 64 filters, 60x60 patches, noise of 0.1": RIDGE,
+    "ridge: 64 filters, 60x60 patches, noise of 0.1, 600 iterations": RIDGE,
     "ridge, two-sided penalty": changed(RIDGE, penalty_form="two-sided"),
     "ridge, squared distance, mu = 0.05": changed(RIDGE, penalty_form="squared", penalty=0.05),
     "ridge, patches of 13x13, 64 a step": changed(RIDGE, patch_size=13, batch=64),
@@ -93,14 +93,14 @@ TRIALS: dict[str, Recipe] = {
         RIDGE, critic=CriticOptions(channels=1, filters=64, group=4)
     ),
     "ridge, the same images": replace(RIDGE, data=replace(UNCALIBRATED, common_patches=True)),
-    "ridge, 3,000 iterations": changed(RIDGE, iterations=3_000),
+    "ridge, 1,800 iterations": changed(RIDGE, iterations=1_800),
 }
 CONDITIONED = "noise level as an input"
 REFINED: dict[str, RefinementOptions] = {
     "ridge with contrast, refined: one weight per filter": RefinementOptions(
         parameters="last", iterations=200
     ),
-    "ridge with contrast, refined: all weights": RefinementOptions(),
+    "ridge with contrast, refined: all weights": RefinementOptions(iterations=200),
 }
 
 

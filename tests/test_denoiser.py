@@ -22,6 +22,7 @@ from locreg.score_matching import (
     derivatives_are_right_in_bfloat16,
     draw_levels,
     training_precision,
+    unseen_margin,
 )
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
@@ -97,6 +98,24 @@ def test_the_loss_is_the_mean_error_of_the_gradient_steps(steps):
             denoised = gradient_steps(y, LocalRegularizer(critic), None, y, s, s, taken).image
             expected += s * ((denoised - x) / s).square().mean() / sigma.sum() / steps
     assert found.item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_with_real_borders_the_pixels_count_that_see_none(steps):
+    """What lies around them is in the image: their error is that in the larger image."""
+    critic = conditioned_critic()
+    clean, noise = random_image(1, 1, 34, 35), random_image(1, 1, 34, 35, seed=1) - 0.5
+    level, margin = 0.2, unseen_margin(critic, steps)
+    assert margin == 6 * steps
+    part = (..., slice(2, 32), slice(3, 34))
+    sigma = torch.tensor([level], dtype=torch.float64)
+    found = denoising_loss(critic, clean[part], noise[part], sigma, steps=steps, borders="real")
+    y, regularizer, expected = clean + level * noise, LocalRegularizer(critic), 0.0
+    for taken in range(1, steps + 1):
+        denoised = gradient_steps(y, regularizer, None, y, level, level, taken).image
+        error = (denoised - clean)[part][..., margin:-margin, margin:-margin] / level
+        expected += error.square().mean().item() / steps
+    assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -20,7 +20,7 @@ from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
-from locreg.score_matching import DenoisingCriterion, training_precision
+from locreg.score_matching import DenoisingCriterion, training_precision, unseen_margin
 from locreg.training import Validate, train_critic
 from locreg.training_files import (
     check_outputs,
@@ -134,9 +134,10 @@ def train_denoiser_from_folder(
     channels, options = recipe.critic.channels, recipe.training
     precision = training_precision(options.precision, torch.device(device))
     options = replace(options, precision=precision)  # a resumed run goes on with the same
+    margin = unseen_margin(network, options.steps) if options.borders == "real" else 0
     pool = PatchPool(
         clean,
-        size=options.patch_size,
+        size=options.patch_size + 2 * margin,
         channels=channels,
         seed=seed,
         augment=recipe.data.augment,
@@ -156,7 +157,9 @@ def train_denoiser_from_folder(
         "initial": initial,
     }
     trained = train_critic(
-        DenoisingCriterion(pool, noise, options.batch, seed, precision, options.steps),
+        DenoisingCriterion(
+            pool, noise, options.batch, seed, precision, options.steps, options.borders
+        ),
         network,
         options,
         validate=validate,

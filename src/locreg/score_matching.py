@@ -21,7 +21,7 @@ from locreg.images import ImageSource
 from locreg.noise_model import NoiseModel
 from locreg.options import SERVED_SHARES, NoiseRange, Precision
 from locreg.patches import PatchPool
-from locreg.training_options import TrainingPrecision
+from locreg.training_options import Borders, TrainingPrecision
 
 # PyTorch's own questions to an x86 processor.
 _BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -35,6 +35,7 @@ def denoising_loss(
     sigma: Tensor,
     precision: torch.dtype = torch.float32,
     steps: int = 1,
+    borders: Borders = "mirrored",
 ) -> Tensor:
     """Weighted mean square of grad R(x + sigma n; sigma) - n, which is (D(y) - x) / sigma.
 
@@ -51,7 +52,10 @@ def denoising_loss(
         sigma: (B,) noise levels.
         precision: of the convolutions.
         steps: number of gradient steps.
+        borders: mirrored: around the images lie the images mirrored, with their noise; real: the
+            pixels count that see no border of the images, `unseen_margin` away from it.
     """
+    margin = unseen_margin(critic, steps) if borders == "real" else 0
     level, error, losses = sigma.view(-1, 1, 1, 1), noise, []  # error: (x_k - x) / sigma
     for eta in step_sizes(steps):
         error = error + eta * (noise - error)
@@ -59,11 +63,18 @@ def denoising_loss(
         if not z.requires_grad:
             z.requires_grad_()
         with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
-            value = critic(pad(z, critic.receptive_field), eta * sigma).sum()
+            around = z if borders == "real" else pad(z, critic.receptive_field)
+            value = critic(around, eta * sigma).sum()
             gradient = torch.autograd.grad(value, z, create_graph=True)[0]
         error = error - eta * gradient.to(noise.dtype)
-        losses.append((sigma * error.square().flatten(1).mean(1)).sum() / sigma.sum())
+        counted = error[..., margin : z.shape[-2] - margin, margin : z.shape[-1] - margin]
+        losses.append((sigma * counted.square().flatten(1).mean(1)).sum() / sigma.sum())
     return torch.stack(losses).mean()
+
+
+def unseen_margin(critic: PatchCritic, steps: int) -> int:
+    """How far from the border of an image its pixels do not depend on what lies beyond it."""
+    return steps * (critic.receptive_field - 1)
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -129,6 +140,7 @@ class DenoisingCriterion:
         seed: of levels and noise.
         precision: of the convolutions.
         steps: number of gradient steps.
+        borders: see `denoising_loss`.
     """
 
     clean: PatchPool
@@ -137,6 +149,7 @@ class DenoisingCriterion:
     seed: int
     precision: Precision
     steps: int
+    borders: Borders
     terms = ("denoising",)
 
     @property
@@ -154,7 +167,7 @@ class DenoisingCriterion:
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
         dtype = getattr(torch, self.precision)
-        loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps)
+        loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps, self.borders)
         critic.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)

@@ -19,6 +19,7 @@ from locreg.options import (
 )
 
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
+Borders = Literal["mirrored", "real"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -96,7 +97,11 @@ class DenoisingOptions(LoopOptions):
     """Constants of the denoising criterion.
 
     Attributes:
-        patch_size: side of the training patches in pixels.
+        patch_size: side of the patches whose error is minimised, in pixels.
+        borders: mirrored: what lies around a patch is the patch mirrored, with its noise, as around
+            an image that is restored; real: what lies around it in its image, which five sixths of
+            the pixels of a patch of 48x48 see. A step then takes half as long again, and the images
+            have to be larger, 28 pixels for each gradient step.
         precision: of the convolutions; with bfloat16 a step takes half the time where the processor
             has it and computes right in it, which is what auto looks for. The weights are float32
             in any case.
@@ -112,6 +117,7 @@ class DenoisingOptions(LoopOptions):
     checkpoint_every: int = 250
     log_every: int = 100
     patch_size: int = 48
+    borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
     steps: int = 1
 
@@ -119,6 +125,7 @@ class DenoisingOptions(LoopOptions):
         super().__post_init__()
         check_at_least(1, "patch_size", self.patch_size)
         check_at_least(1, "steps", self.steps)
+        check_choice("borders", self.borders, get_args(Borders))
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
 
