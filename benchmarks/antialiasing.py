@@ -42,7 +42,8 @@ def pillow(mode: Image.Resampling) -> Callable[[Tensor], Tensor]:
 
 def gaussian(x: Tensor) -> Tensor:
     """The model of `locreg upscale`, with 0.5 pixels, which it suits exactly."""
-    return downsampling(FACTOR, 0.5, (3, *x.shape[-2:]), x.device).A(x)
+    small: Tensor = downsampling(FACTOR, 0.5, (3, *x.shape[-2:]), x.device).A(x)
+    return small
 
 
 WAYS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -135,7 +135,7 @@ def main() -> None:
     options = parser.parse_args()
 
     known = Measurements(options.csv, KEY, VALUES)
-    methods = [find_method(name) for name in options.methods]
+    methods = [find_method(name, "deblur") for name in options.methods]
     for task in options.tasks:
         folder, channels, sigmas, degrade = TASKS[task]
         for sigma in sigmas:

@@ -52,7 +52,8 @@ def correlated(x: Pixels, random: np.random.Generator) -> Pixels:
     kernel = torch.from_numpy(np.outer(line, line) / np.linalg.norm(np.outer(line, line)))
     shape = (len(x), 1, x.shape[1] + 2, x.shape[2] + 2)
     white = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
-    return x + 0.1 * F.conv2d(white, kernel[None, None])[:, 0].numpy()
+    noise: Pixels = F.conv2d(white, kernel[None, None])[:, 0].numpy()
+    return x + np.float32(0.1) * noise
 
 
 def jpeg(x: Pixels, _: np.random.Generator) -> Pixels:
@@ -72,8 +73,10 @@ def dark(x: Pixels, random: np.random.Generator) -> Pixels:
 
 def stripes(x: Pixels, random: np.random.Generator) -> Pixels:
     """Lines of a scanner that differ in brightness."""
-    lines = 0.08 * random.standard_normal((len(x), x.shape[1], 1), dtype=np.float32)
-    return x + lines + 0.02 * random.standard_normal(x.shape, dtype=np.float32)
+    lines: Pixels = random.standard_normal((len(x), x.shape[1], 1), dtype=np.float32)
+    white: Pixels = random.standard_normal(x.shape, dtype=np.float32)
+    degraded: Pixels = x + np.float32(0.08) * lines + np.float32(0.02) * white
+    return degraded
 
 
 KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {

@@ -3,7 +3,8 @@ Any linear operator: sparse-view tomography
 ===========================================
 
 The data term takes any linear operator :math:`A` that has ``A`` and ``A_adjoint``, such as those of
-deepinv. Here it is parallel-beam tomography from 60 angles, restored by L-BFGS:
+deepinv. Here it is parallel-beam tomography from 60 angles, restored by steps down the energy and
+towards the data in turn:
 
 .. math::
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import pyvips
 
+from locreg.errors import UsageError
 from locreg.images import read_samples
+from locreg.training_options import CriticOptions, DenoiserRecipe
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
 
@@ -376,7 +378,9 @@ def test_a_denoising_energy_has_no_filters(locreg, tmp_path):
         "train-denoiser", "--clean", tmp_path, "-o", tmp_path / "w.safetensors", "--filters", "8"
     )
     assert status == 2
-    assert "does not depend on a noise level" in err
+    assert "--filters" in err
+    with pytest.raises(UsageError, match="does not depend on a noise level"):
+        DenoiserRecipe(clean=tmp_path, critic=CriticOptions(filters=8))
 
 
 def test_help_shows_in_a_fresh_process_without_torch():

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         DenoisingOptions,
         Recipe,
         SplitOptions,
+        StandardCriticOptions,
         TrainingOptions,
     )
     from locreg.weights import Weights, load_weights, save_weights
@@ -73,6 +74,7 @@ _HOMES = {
         "DenoisingOptions",
         "Recipe",
         "SplitOptions",
+        "StandardCriticOptions",
         "TrainingOptions",
     ),
     "weights": ("Weights", "load_weights", "save_weights"),
@@ -103,6 +105,7 @@ __all__ = [
     "Restoration",
     "Solution",
     "SplitOptions",
+    "StandardCriticOptions",
     "Status",
     "TrainingOptions",
     "UsageError",

@@ -98,7 +98,7 @@ class Deblur:
     kernel: str
     """gaussian:SIZE:STD, uniform:SIZE, a .npy file with a matrix, or a grey image file."""
     normalize_kernel: bool = False
-    """Divide a kernel from a file by its sum."""
+    """Divide a kernel from a file by its sum, as that of an image file needs."""
     border: Literal["unknown", "circular"] = "unknown"
     """circular: the image is taken for wrapped around, as in benchmarks."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
@@ -184,7 +184,8 @@ class Upscale:
     """How many times larger."""
     antialiasing: float = ANTIALIASING
     """Width of what the small image averaged over, as the standard deviation of a Gaussian in its
-    pixels. Larger values sharpen more, and give edges rims where the image was sharp already."""
+    pixels, from 0.1 to 1. Larger values sharpen more, and give edges rims where the image was
+    sharp already."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def run(self) -> int:

@@ -72,8 +72,8 @@ class Settings:
     """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
     better."""
     precision: Precision = "float32"
-    """bfloat16: about twice as fast where the processor has it, up to 0.02 dB worse; not for
-    solvers that converge."""
+    """bfloat16: about twice as fast where the processor has it, many times as slow where not, up to
+    0.02 dB worse; not for solvers that converge."""
     device: Device = "auto"
     """Where to compute."""
     report: Path | None = None

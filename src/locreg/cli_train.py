@@ -27,6 +27,7 @@ from locreg.training_options import (
     DenoisingOptions,
     Recipe,
     SplitOptions,
+    StandardCriticOptions,
     TrainingOptions,
     recipe_for_damage,
     recipe_for_noise,
@@ -198,7 +199,7 @@ class TrainDenoiser:
     """Where to compute."""
     json: bool = False
     """Print one machine-readable record."""
-    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
+    critic: OmitArgPrefixes[StandardCriticOptions] = DENOISER_CRITIC
     data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
 

@@ -19,7 +19,8 @@ class TaskOptions:
     Attributes:
         kernel: deblur: gaussian:SIZE:STD (default gaussian:7:3), uniform:SIZE, or a .npy or image
             file; the blur wraps around.
-        normalize_kernel: deblur: divide a kernel from a file by its sum.
+        normalize_kernel: deblur: divide a kernel from a file by its sum, as that of an image file
+            needs.
         missing: inpaint: share of the pixels that are missing, at random (default 0.5).
         factor: upscale: how many times smaller the observation is (default 2).
     """

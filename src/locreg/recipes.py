@@ -35,6 +35,7 @@ from locreg.training_options import (
     CriticOptions,
     DenoiserRecipe,
     Recipe,
+    StandardCriticOptions,
 )
 from locreg.validation import (
     CriterionValidation,
@@ -289,7 +290,7 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
 
 
 def _network(
-    options: CriticOptions,
+    options: StandardCriticOptions,
     seed: int,
     device: torch.device | str,
     *,
@@ -297,7 +298,7 @@ def _network(
     noise_conditioned: bool = False,
 ) -> PatchCritic:
     generator = torch.Generator().manual_seed(seed)
-    if options.filters is not None:
+    if isinstance(options, CriticOptions) and options.filters is not None:
         critic = ridge_critic(
             options.filters,
             in_channels=options.channels,

@@ -29,7 +29,7 @@ class LoopOptions:
 
     Attributes:
         iterations: K, number of Adam steps.
-        batch: m, number of patches of each kind in a step.
+        batch: m, number of patches in a step; of the Wasserstein criterion, of each kind.
         learning_rate: of the first iteration.
         last_learning_rate: of the last one; in between it decays exponentially.
         weight_average: decay per iteration of an exponential average of the weights (at first their
@@ -130,21 +130,17 @@ class DenoisingOptions(LoopOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticOptions:
+class StandardCriticOptions:
     """The standard critic: 3x3 layers and a linear last one. Six and the last see 15x15.
 
     Attributes:
         channels: 3 for colour images, 1 for grey ones.
-        filters: of a ridge critic (`locreg.ridge`), which takes the place of the standard one.
-        group: filters that share a potential, which sees the length of their responses.
         widths: number of channels of each hidden layer. Narrow last ones save a sixth of the time
             and cost nothing that was measurable.
         activation: relu, silu, softplus, elu or tanh.
     """
 
     channels: int = 3
-    filters: int | None = None
-    group: int = 1
     widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
     activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
 
@@ -153,6 +149,22 @@ class CriticOptions:
             raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions(StandardCriticOptions):
+    """The standard critic, or a ridge critic (`locreg.ridge`) in its place.
+
+    Attributes:
+        filters: their number makes it a ridge critic.
+        group: filters that share a potential, which sees the length of their responses.
+    """
+
+    filters: int | None = None
+    group: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, "group", self.group)
         if self.filters is not None:
             check_at_least(1, "filters", self.filters)
@@ -162,7 +174,7 @@ class CriticOptions:
 
 # Wider than the Wasserstein critic: its one gradient replaces 50. Smooth, since what is trained is
 # the gradient.
-DENOISER_CRITIC = CriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
+DENOISER_CRITIC = StandardCriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
 
 DENOISER_NOISE = NoiseRange(low=0.0, high=0.5)
 
@@ -303,7 +315,7 @@ class DenoiserRecipe:
     degraded: Path | tuple[Path, ...] | None = None
     initial: Path | str | None = None
     noise: NoiseRange | None = None
-    critic: CriticOptions = DENOISER_CRITIC
+    critic: StandardCriticOptions = DENOISER_CRITIC
     data: SplitOptions = SplitOptions()
     training: DenoisingOptions = DenoisingOptions()
 
@@ -312,7 +324,7 @@ class DenoiserRecipe:
             raise UsageError("Give noisy images or the levels of white noise, not both.")
         if self.degraded is not None and self.training.steps > 1:
             raise UsageError("Learned noise is removed in one step: leave steps out.")
-        if self.critic.filters is not None:
+        if isinstance(self.critic, CriticOptions) and self.critic.filters is not None:
             raise UsageError("filters make a ridge critic, which does not depend on a noise level.")
         check_apart(self.clean_paths + self.degraded_paths)
 
@@ -330,7 +342,7 @@ class DenoiserRecipe:
 def recipe_for_noise(
     clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 2_000
 ) -> DenoiserRecipe:
-    """For a folder of noisy images, in about twenty minutes, from the packaged energy."""
+    """For a folder of noisy images, in twenty to forty minutes, from the packaged energy."""
     return DenoiserRecipe(
         clean=clean,
         degraded=noisy,
