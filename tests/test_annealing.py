@@ -9,7 +9,7 @@ import torch
 from conftest import random_image
 from locreg.annealing import annealed_proximal_gradient, gradient_steps
 from locreg.critic import PatchCritic, standard_layers
-from locreg.errors import UsageError
+from locreg.errors import LocregError, UsageError
 from locreg.kernels import gaussian_kernel
 from locreg.objective import Objective
 from locreg.operators import blur_circular, blur_unknown_border, inpainting
@@ -223,12 +223,18 @@ def test_gradient_steps_take_no_level_that_was_not_trained():
     regularizer, y = conditioned(), random_image(1, 1, 12, 12, dtype=torch.float32)
     regularizer.criterion = {"noise": (0.2, 0.5), "steps": 1}
     restore(y, regularizer, sigma=0.4, solver=GradientStepOptions(steps=2))
-    with pytest.raises(UsageError, match="take fewer steps"):
+    with pytest.raises(LocregError, match="take fewer steps"):
         restore(y, regularizer, sigma=0.4, solver=GradientStepOptions(steps=3))
     regularizer.criterion = {"noise": (0.2, 0.5), "steps": 3}
     assert restore(y, regularizer, sigma=0.4).solution.gradients == 3
     with pytest.raises(UsageError, match="start at the image itself"):
         restore(y, regularizer, sigma=0.4, start=y)
+
+
+def test_a_damage_is_removed_in_the_one_step_that_its_strength_was_found_with():
+    regularizer, y = conditioned(), random_image(1, 1, 12, 12, dtype=torch.float32)
+    regularizer.criterion = {"name": "damage", "level": 0.3, "noise": (0, 0.5), "steps": 1}
+    assert restore(y, regularizer).solution.gradients == 1
 
 
 def test_learned_noise_is_removed_in_one_step():

@@ -14,6 +14,7 @@ import pyvips
 
 from locreg.errors import UsageError
 from locreg.images import read_samples
+from locreg.training_files import listing
 from locreg.training_options import CriticOptions, DenoiserRecipe
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
@@ -250,6 +251,53 @@ def test_an_input_is_never_overwritten(locreg, noisy, weight_file):
     status, _, err = locreg("denoise", noisy.parent, "-o", noisy.parent)
     assert status == 2
     assert noisy.read_bytes() == before
+
+
+def test_a_link_among_the_outputs_does_not_lead_to_an_input(locreg, noisy, weight_file, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    shutil.move(noisy, source / "a.png")
+    before = (source / "a.png").read_bytes()
+    (out / "a.png").symlink_to(source / "a.png")
+    status, _, err = locreg(
+        "denoise", source, "-o", out, "--weights", weight_file, "--report", tmp_path / "pages"
+    )
+    assert status == 2
+    assert "never overwritten" in err
+    assert (source / "a.png").read_bytes() == before
+    status, _, err = locreg("denoise", source, "-o", tmp_path, "--weights", weight_file)
+    assert status == 2
+    assert "give another folder" in err
+
+
+def test_a_link_to_itself_cannot_be_written(locreg, noisy, weight_file):
+    loop = noisy.with_name("loop.png")
+    loop.symlink_to(loop.name)
+    status, _, err = locreg(
+        "denoise", noisy, "-o", loop, "--weights", weight_file, "--sigma", "0.1", *FAST
+    )
+    assert status == 1
+    assert "cannot be written" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_restored(noisy, weight_file, tmp_path):
+    """In a process of its own: the test's standard output takes any name."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    names = [os.fsdecode(name) for name in (b"b\xff.png", b"c.png")]
+    for name in names:
+        shutil.copy(noisy, source / name)
+    command = ["denoise", source, "-o", out, "--weights", weight_file, "--sigma", "0.1", *FAST]
+    done = subprocess.run(
+        [sys.executable, "-c", "from locreg.cli import main; main()", *map(str, command),
+         "--report", str(tmp_path / "pages")],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == set(names)
+    assert len(listing(sorted(source.iterdir()))) == 8
 
 
 def test_an_unwritable_output_fails_in_one_sentence(locreg, noisy, weight_file):

@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 
 from locreg.cli import main
 from locreg.critic import PatchCritic, standard_layers
 from locreg.images import ImageFile, read_image, write_image
 from locreg.weights import Weights, save_weights
+
+INT = pyvips.GValue.gint_type
 
 
 @pytest.fixture
@@ -207,6 +210,50 @@ def test_mistakes_are_one_sentence(files, capsys, monkeypatch, arguments, status
     assert err.count("\n") == 1
     assert out == ""
     assert not (files / "out.png").exists()
+
+
+def test_files_that_are_read_beside_the_image_are_not_overwritten(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    before = (files / "mask.png").read_bytes()
+    given = ("inpaint", "in.png", "--mask", "mask.png", "-o", "mask.png")
+    status, _, err = run(capsys, monkeypatch, *given)
+    assert status == 2
+    assert "mask.png is an input itself" in err
+    assert (files / "mask.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("turn", "mask_turn", "size", "status"),
+    [(3, 1, (40, 36), 1), (3, 3, (40, 36), 0), (6, 1, (40, 36), 0), (6, 1, (36, 36), 1),
+     (1, 1, (40, 36), 0)],
+)  # fmt: skip
+def test_a_mask_that_is_turned_otherwise_is_refused(
+    files, capsys, monkeypatch, turn, mask_turn, size, status
+):
+    """Drawn over what a viewer shows, it would be filled in another place, without a word."""
+    monkeypatch.chdir(files)
+    for name, orientation, channels in (("turned", turn, 3), ("drawn", mask_turn, 1)):
+        pixels = np.full((channels, *size), 0.4, np.float32)
+        pixels[:, 5:8, 5:20] = 1
+        kept = ImageFile(pixels, None, "uint8", {"orientation": (INT, orientation)})
+        write_image(files / f"{name}.png", pixels, kept)
+        assert read_image(files / f"{name}.png").orientation == orientation
+    given = ("inpaint", "turned.png", "--mask", "drawn.png", "-o", "out.png", "--sigma", "0")
+    found, _, err = run(capsys, monkeypatch, *given, "--steps", "2")
+    assert found == status
+    assert ("not turned alike" in err) == (status == 1)
+
+
+def test_a_line_of_pixels_tells_no_noise(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    write_image(files / "line.png", np.full((1, 1, 48), 0.4, np.float32))
+    mask = np.zeros((1, 1, 48), np.float32)
+    mask[:, :, 0::2] = 1
+    write_image(files / "dots.png", mask)
+    given = ("inpaint", "line.png", "--mask", "dots.png", "-o", "out.png")
+    status, _, err = run(capsys, monkeypatch, *given)
+    assert status == 1
+    assert "Too few neighbouring pixels" in err
 
 
 def test_an_image_that_fails_does_not_stop_the_others(files, capsys, monkeypatch):

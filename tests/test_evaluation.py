@@ -82,8 +82,9 @@ def test_a_method_that_fails_does_not_stop_the_others(three_images, tmp_path, mo
     assert "broken on a.png at 0.1: ValueError: no such image" in found.failures
 
 
-def test_a_result_that_is_not_finite_is_a_failure(three_images, tmp_path, monkeypatch):
-    peer = methods._Peer(("denoise",), "locreg", lambda p: Restored(p.y * torch.nan))
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_result_that_is_not_finite_is_a_failure(three_images, tmp_path, monkeypatch, value):
+    peer = methods._Peer(("denoise",), "locreg", lambda p: Restored(p.y + value))
     monkeypatch.setitem(methods._PEERS, "nan", peer)
     found = evaluate(options(three_images, "nan"), tmp_path / "cells.csv")
     assert not found.rows
@@ -157,6 +158,13 @@ def test_an_empty_file_and_a_line_cut_in_its_last_value(tmp_path):
     assert known.find({"name": "b"}) is None
     known.add({"name": "b", "psnr": "30.5"})
     assert len(Measurements(path, ["name"], ["psnr"]).rows) == 2
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\nb", "a\rb", 'a"b,c', "b\udcff"])
+def test_lines_are_found_by_any_name(tmp_path, name):
+    path = tmp_path / "m.csv"
+    Measurements(path, ["name"], ["psnr"]).add({"name": name, "psnr": "30.5"})
+    assert Measurements(path, ["name"], ["psnr"]).find({"name": name})["psnr"] == "30.5"
 
 
 def test_other_columns_are_not_overwritten(tmp_path):
@@ -340,6 +348,13 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert found == status
     assert said in error
     assert not (out / "cells.csv").exists()
+
+
+def test_a_missing_folder_of_images_leaves_no_folder_of_results(tmp_path, locreg):
+    status, _, error = locreg("evaluate", "--test", tmp_path / "missing", "-o", tmp_path / "out")
+    assert status == 1
+    assert "missing" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_peer_that_is_not_installed_is_left_out(three_images, tmp_path, locreg, monkeypatch):

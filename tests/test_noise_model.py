@@ -123,6 +123,14 @@ def test_noise_that_grows_with_brightness_is_learned():
     assert found.clipped
 
 
+def test_a_thumbnail_among_the_images_is_left_out():
+    clean = scenes(12, seed=5)
+    noisy = [add_noise(x, 0.1, k) for k, x in enumerate(scenes(12, seed=6))]
+    found = learn_noise(clean, noisy)
+    again = learn_noise([torch.rand(1, 3, 5, 9), *clean], [torch.rand(1, 3, 60, 60), *noisy])
+    assert again.level == pytest.approx(found.level, rel=1e-3)
+
+
 def test_what_is_no_noise_is_refused():
     with pytest.raises(LocregError, match="no noise"):
         learn_noise(scenes(12, seed=5), scenes(12, seed=6))

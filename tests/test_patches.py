@@ -52,6 +52,11 @@ def test_large_images_are_kept_as_crops(folder):
     assert {image.shape for image in pool._slots.values()} == {(3, 8, 8)}
 
 
+def test_patches_may_be_larger_than_the_crops(folder):
+    pool = PatchPool(sorted(folder.iterdir()), size=9, channels=3, seed=0, crop=8)
+    assert pool.patches(2, 0).shape == (2, 3, 9, 9)
+
+
 def test_clean_and_degraded_patches_come_from_different_images(folder):
     files, held_out = split_sources([folder], held_out=2, seed=1)
     halves = files[:5], files[5:]

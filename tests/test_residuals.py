@@ -68,6 +68,17 @@ def test_the_definition_by_loops():
         assert found[REACH + down, REACH + right] == pytest.approx(sum(expected).item() / 2)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 6])
+def test_a_narrow_residual_is_tested_like_its_transpose(width):
+    x = noise(1, 400, width)
+    x = x + x.roll(1, 1)
+    narrow, wide = whiteness(x), whiteness(x.transpose(1, 2))
+    torch.testing.assert_close(narrow.correlation, wide.correlation.T)
+    assert narrow.largest == pytest.approx(wide.largest) == pytest.approx(0.5, abs=0.1)
+    assert narrow.p_value == pytest.approx(wide.p_value)
+    assert narrow.p_value < 1e-6
+
+
 def test_residuals_that_tell_nothing():
     with pytest.raises(LocregError, match="fewer than 100 pixels"):
         whiteness(noise(1, 5, 5))

@@ -127,6 +127,14 @@ def test_a_colour_image_is_restored_by_a_grey_regularizer_channel_by_channel():
     torch.testing.assert_close(found[:, 1:2], alone, rtol=0, atol=1e-10)
 
 
+def test_what_was_not_observed_is_known_in_each_channel():
+    y = random_image(1, 3, 14, 11)
+    observed = torch.ones(14, 11, dtype=torch.bool)
+    observed[3:5, 2:9] = False
+    residual = restore(y, calibrated(), sigma=0.1, observed=observed).residual
+    assert torch.equal(residual.isnan(), (~observed).expand(y.shape))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (6, 6)])
 def test_images_smaller_than_the_receptive_field_are_restored(size):
     y = random_image(1, 1, *size)

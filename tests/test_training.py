@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from locreg.critic import PatchCritic, standard_layers
 from locreg.errors import LocregError, UsageError
+from locreg.images import read_pixels, write_image
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches
 from locreg.recipes import train_from_folders
@@ -87,6 +89,44 @@ def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
         assert torch.equal(expected, found)
     assert log_path(whole).read_text() == log_path(cut).read_text()
     assert not checkpoint_path(cut).exists()
+
+
+def test_a_resumed_run_remembers_the_files_that_could_not_be_used(folder, tmp_path, monkeypatch):
+    images = tmp_path / "images"
+    shutil.copytree(folder, images)
+    (images / "broken.png").write_bytes(b"hello")
+    recipe = Recipe(
+        clean=images,
+        noise=NoiseRange(low=0.1, high=0.2),
+        critic=CriticOptions(widths=(3,) * 6),
+        data=DataOptions(held_out=0, calibration_images=0),
+        training=TrainingOptions(iterations=3, batch=2),
+    )
+    whole = train_from_folders(tmp_path / "whole.safetensors", recipe, progress=False)
+    cut = tmp_path / "cut.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("locreg.recipes.save_weights", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_from_folders(cut, recipe, progress=False)
+    resumed = train_from_folders(cut, recipe, resume=True, progress=False)
+    assert whole.training["skipped_files"] == resumed.training["skipped_files"] == 1
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_held_out_images_that_cannot_be_used_show_before_the_training(folder, tmp_path):
+    tiny = tmp_path / "tiny"
+    tiny.mkdir()
+    for path in folder.iterdir():
+        pixels = read_pixels(path, 3)[:, :5, :5]
+        write_image(tiny / path.name, pixels)
+    recipe = Recipe(clean=folder, degraded=tiny, data=DataOptions(held_out=1))
+    output = tmp_path / "w.safetensors"
+    with pytest.raises(LocregError, match="can be used"):
+        train_from_folders(output, recipe, progress=False)
+    assert not log_path(output).exists()
 
 
 def test_the_record_tells_how_the_weights_were_made(folder, tmp_path):

@@ -79,6 +79,10 @@ def wrong_tensors(path):
     write_tensors(path, header, {"weights.0": torch.zeros(1)})
 
 
+def mixture(path):
+    write_tensors(path, {"mixture": {}}, {})
+
+
 def checkpoint(path):
     write_tensors(path, {"recipe": {}}, {})
 
@@ -93,6 +97,7 @@ BAD_FILES = [
     (foreign, "not one written by locreg"),
     (wrong_tensors, "damaged"),
     (checkpoint, "training checkpoint"),
+    (mixture, "no critic"),
 ]
 
 

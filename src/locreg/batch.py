@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def check_folders(source: Path, target: Path) -> None:
         raise LocregError(f"{target.parent} does not exist: make this folder first.")
 
 
-def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
+def plan(
+    source: Path, target: Path, pages: Path | None = None, *, others: Iterable[Path] = ()
+) -> list[Job]:
     """What to read and write for a file or a folder; no input is ever overwritten.
 
     A folder keeps its structure and its names; formats that cannot be written become PNG.
@@ -50,9 +53,11 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
         source: image, or folder of images.
         target: image to write, or folder.
         pages: folder for a page per image.
+        others: files that are read beside the images, such as a mask.
 
     Raises:
-        UsageError: when input and output are the same, or one is a folder and the other is not.
+        UsageError: when an output is an input, by whatever name, the folder of outputs holds that
+            of the inputs, or one is a folder and the other is not.
         LocregError: when the input does not exist or the output cannot be written to.
     """
     if source.is_dir():
@@ -60,6 +65,8 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
             raise UsageError(f"{target} is the folder of the inputs: give another folder.")
         _check_is_folder(target, source)
         inside = target.resolve()
+        if inside in source.resolve().parents:
+            raise UsageError(f"{target} holds {source}: give another folder for the results.")
         files = [f for f in list_images(source) if inside not in f.resolve().parents]
         if not files:
             raise LocregError(f"{source} holds no images outside {target}.")
@@ -69,16 +76,16 @@ def plan(source: Path, target: Path, pages: Path | None = None) -> list[Job]:
             for file, name in zip(files, names, strict=True)
         ]
         _refuse_collisions(jobs)
+        _refuse_inputs(jobs, [*files, *others])
         _make_folders(jobs)
         return jobs
     if not source.exists():
         raise LocregError(f"{source} does not exist.")
     if target.is_dir():
         target = _writable_name(target / source.name)
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the input itself, which is never overwritten.")
-    check_writable(target)
     jobs = [Job(source, target, _page(pages, Path(target.name)))]
+    _refuse_inputs(jobs, [source, *others])
+    check_writable(target)
     _make_folders(jobs)
     return jobs
 
@@ -100,6 +107,19 @@ def _make_folders(jobs: list[Job]) -> None:
 
 def _writable_name(path: Path) -> Path:
     return path if path.suffix.lower() in WRITABLE else path.with_suffix(".png")
+
+
+def _refuse_inputs(jobs: list[Job], inputs: Iterable[Path]) -> None:
+    """By what the files are, not by their names: a link in the outputs may lead to an input."""
+    read = {_identity(path) for path in inputs if path.exists()}
+    for path in (path for job in jobs for path in (job.target, job.page) if path is not None):
+        if path.exists() and _identity(path) in read:
+            raise UsageError(f"{path} is an input itself, which is never overwritten.")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _refuse_collisions(jobs: list[Job]) -> None:

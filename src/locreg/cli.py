@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,9 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Entry point of the ``locreg`` command. Exit status: 0 done, 1 something failed, 2 usage."""
     _keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Batch systems end a job so: what Ctrl+C leaves in order, they should too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

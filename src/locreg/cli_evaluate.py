@@ -94,7 +94,7 @@ class Evaluate:
         from tqdm import tqdm
 
         from locreg.evaluation import evaluate
-        from locreg.files import make_folder, write_atomically
+        from locreg.files import write_atomically
         from locreg.lpips import HOW_TO_GET_WEIGHTS, find_weights
         from locreg.methods import label
         from locreg.tables import markdown, summarize
@@ -104,7 +104,6 @@ class Evaluate:
         reference = label(self.reference or options.methods[-1])
         if find_weights(options.lpips) is None:
             say(f"the column LPIPS stays empty: {HOW_TO_GET_WEIGHTS}.")
-        make_folder(self.output)
         with tqdm(unit="cell", disable=not sys.stderr.isatty()) as bar:
 
             def on_cells(done: int, total: int) -> None:

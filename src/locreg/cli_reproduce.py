@@ -84,7 +84,9 @@ class FitEpll:
         from locreg.images import list_sources
         from locreg.patches import PatchPool
         from locreg.training_files import check_new_output
+        from locreg.training_options import check_apart
 
+        check_apart(self.clean)
         check_new_output(self.output)
         pool = PatchPool(
             list_sources(self.clean),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,6 +44,8 @@ class Given:
     lam: Lam
     solver: SolverOptions
     on_step: OnStep
+    orientation: int
+    """How the file says it has to be turned for a viewer, as EXIF counts; 1 is not at all."""
 
 
 # From an observation, its regularizer and what all tasks take, to a restoration.
@@ -124,7 +126,9 @@ class Deblur:
             )
 
         record = {"task": "deblur", "kernel": self.kernel, "border": self.border}
-        return restore_files(self.input, self.output, self.settings, deblur, record)
+        return restore_files(
+            self.input, self.output, self.settings, deblur, record, (Path(self.kernel),)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +151,15 @@ class Inpaint:
         """Fill every image that is not there yet."""
         from locreg.images import read_mask
 
-        missing = read_mask(self.mask)
+        missing, mask_orientation = read_mask(self.mask)
 
         def inpaint(y: Tensor, regularizer: LocalRegularizer, given: Given) -> Restoration:
             import torch
 
             from locreg import tasks
 
+            if given.orientation != mask_orientation:
+                _check_turns(y.shape[2:], missing.shape, given.orientation, mask_orientation)
             return tasks.inpaint(
                 y,
                 regularizer,
@@ -165,7 +171,7 @@ class Inpaint:
             )
 
         record = {"task": "inpaint", "mask": str(self.mask)}
-        return restore_files(self.input, self.output, self.settings, inpaint, record)
+        return restore_files(self.input, self.output, self.settings, inpaint, record, (self.mask,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +218,19 @@ class Upscale:
 
 
 def restore_files(
-    source: Path, target: Path, settings: Settings, task: Task, record: dict[str, Any]
+    source: Path,
+    target: Path,
+    settings: Settings,
+    task: Task,
+    record: dict[str, Any],
+    others: tuple[Path, ...] = (),
 ) -> int:
-    """Restore what is not there yet; in a folder, one failure does not stop the others."""
+    """Restore what is not there yet; in a folder, one failure does not stop the others.
+
+    Args:
+        record: of the task, for the records of the images.
+        others: files that are read beside the images.
+    """
     from locreg.batch import plan
 
     settings.noise_and_lam()  # what is wrong with all images shows before any is read
@@ -222,7 +238,7 @@ def restore_files(
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
         regularizers[settings.weights] = settings.load(settings.weights)
-    jobs = plan(source, target, settings.report)
+    jobs = plan(source, target, settings.report, others=others)
     several = source.is_dir()
     waiting = [job for job in jobs if not (several and job.finished)]
     if len(waiting) < len(jobs):
@@ -268,7 +284,13 @@ def _restore_file(
         denoising = task_record["task"] == "denoise"
         solver = settings.solver_options(regularizers[name], denoising=denoising)
         with Progress(job.source.name, solver.steps) as on_step:
-            given = Given(sigma=sigma, lam=lam, solver=solver, on_step=on_step)
+            given = Given(
+                sigma=sigma,
+                lam=lam,
+                solver=solver,
+                on_step=on_step,
+                orientation=image.orientation,
+            )
             y = torch.from_numpy(image.pixels)[None].to(torch_device(settings.device))
             found = task(y, regularizers[name], given)
     except LocregError as error:
@@ -293,6 +315,20 @@ def _restore_file(
     else:
         print(sentence(record))
     return _Done(image.pixels, pixels, found, record)
+
+
+def _check_turns(image: Sequence[int], mask: Sequence[int], turn: int, mask_turn: int) -> None:
+    """Refuse a mask of another orientation than the image, unless its size shows how it is meant.
+
+    What was drawn over a photograph as a viewer shows it would be filled in another place.
+    """
+    on_its_side = (turn >= 5) != (mask_turn >= 5)
+    if on_its_side and image[0] != image[1] and tuple(image) == tuple(mask):
+        return
+    raise LocregError(
+        f"the image and its mask are not turned alike (EXIF orientation {turn} and {mask_turn}): "
+        "save both upright, without this tag."
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

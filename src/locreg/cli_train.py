@@ -83,12 +83,7 @@ class Restore:
     def _learn(self, path: Path) -> None:
         from locreg.damage import critic_path, learn_damage
         from locreg.recipes import train_denoiser_from_folder
-        from locreg.training_files import (
-            check_made_alike,
-            checkpoint_path,
-            log_path,
-            shell_command,
-        )
+        from locreg.training_files import can_resume, check_made_alike, shell_command
         from locreg.weights import load_weights
 
         recipe = self._recipe()
@@ -100,13 +95,11 @@ class Restore:
         for file in found:
             sources = (*self.clean, self.degraded)
             check_made_alike(file, load_weights(file), kinds[file], recipe.training, sources)
-        unfinished = checkpoint_path(trained).exists()
+        unfinished = can_resume(trained)
         if path in found and not unfinished:
             say(f"{path} has been learned already.")
             return
         resume = unfinished or bool(found)
-        if not resume:
-            log_path(trained).unlink(missing_ok=True)  # of a run that was stopped at once
         device, command = torch_device(self.device), shell_command(sys.argv[1:])
         if isinstance(recipe, Recipe):
             weights = learn_damage(path, recipe, resume=resume, device=device, command=command)

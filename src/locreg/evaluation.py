@@ -21,6 +21,7 @@ from torch import Tensor
 
 from locreg.errors import LocregError, UsageError
 from locreg.evaluation_options import EvaluationOptions, Task, TaskOptions
+from locreg.files import make_folder
 from locreg.images import centre, find_channels, list_images, read_pixels
 from locreg.kernels import read_kernel
 from locreg.lpips import LEAST_SIDE, Distance, find_weights, load_lpips
@@ -93,7 +94,8 @@ def evaluate(
 
     Args:
         options: what to measure.
-        csv: one line per cell; lines that are there already are not computed again.
+        csv: one line per cell; lines that are there already are not computed again. Its folder is
+            made, once all options are known to be right.
         processes: how many cells are computed at once, each with its share of the threads. They
             import the program that calls this, which must keep its own work under
             ``if __name__ == "__main__"``.
@@ -115,6 +117,7 @@ def evaluate(
     lpips = find_weights(options.lpips)
     if lpips is not None:
         _load_lpips(lpips)
+    make_folder(csv.parent)
     known = Measurements(csv, KEY, VALUES)
     checksums = {
         path: zlib.crc32(_clean(path, options, channels).numpy().tobytes()) for path in files
@@ -244,9 +247,9 @@ def measure(cell: Cell, options: EvaluationOptions, channels: int, lpips: Path |
             begin = time.perf_counter()
             found = method.restore(problem)
             seconds = time.perf_counter() - begin if found.seconds is None else found.seconds
-        image = found.image.float().clamp(0, 1)
-        if not torch.isfinite(image).all():
+        if not torch.isfinite(found.image).all():
             raise LocregError("the result is not finite.")
+        image = found.image.float().clamp(0, 1)
         distance = None if lpips is None else _load_lpips(lpips)
         return {
             "lam": "" if found.lam is None else f"{found.lam:.4g}",

@@ -15,12 +15,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         LocregError: when the folder is missing or not writable, or the disk is full.
     """
-    path = path.resolve()  # through a link, to the file it names
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        path = path.resolve()  # through a link, to the file it names
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".locreg-", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -32,6 +30,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise LocregError(f"{path} cannot be written: {error.strerror}.") from None
+        if isinstance(error, RuntimeError):  # of resolve
+            raise LocregError(f"{path} cannot be written: it is a link to itself.") from None
         raise
 
 

@@ -62,6 +62,11 @@ class ImageFile:
     metadata: dict[str, tuple[int, Any]]
     resolution: tuple[float, float] = (1.0, 1.0)
 
+    @property
+    def orientation(self) -> int:
+        """How a viewer turns the pixels, as EXIF counts; 1 is not at all."""
+        return int(self.metadata.get("orientation", (0, 1))[1])
+
     def enlarged(self, factor: int) -> ImageFile:
         """What is kept beside the pixels, for an image ``factor`` times as large."""
         if factor == 1 or self.alpha is None:
@@ -185,7 +190,10 @@ def check_writable(path: Path, source: ImageFile | None = None) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in _SAVE_OPTIONS:
-        raise LocregError(f"{path} has no format that can be written ({' '.join(WRITABLE)}).")
+        raise LocregError(
+            f"{path} has no format that can be written ({' '.join(WRITABLE)})"
+            + ("." if suffix else "; if it shall be a folder, make it first.")
+        )
     if path.is_dir():
         raise LocregError(f"{path} is a folder: give the name of a file in it.")
     if not path.parent.is_dir():
@@ -200,13 +208,16 @@ def check_writable(path: Path, source: ImageFile | None = None) -> None:
         raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
     """The pixels (H, W) that are white in an image file: more than half of its largest value.
+
+    Returns them as they are stored, and the file's orientation.
 
     Raises:
         LocregError: as `read_samples`, or when all pixels are white, or none.
     """
-    white: NDArray[np.bool_] = read_pixels(path, 1)[0] > 0.5
+    image = read_image(path)
+    white: NDArray[np.bool_] = to_channels(image.pixels.transpose(1, 2, 0), 1)[0] > 0.5
     if white.all():
         raise LocregError(
             f"{path} is white all over, which marks every pixel as missing: white marks what to "
@@ -214,7 +225,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         )
     if not white.any():
         raise LocregError(f"{path} is black all over: white marks the pixels to fill.")
-    return white
+    return white, image.orientation
 
 
 def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:

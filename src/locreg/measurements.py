@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from locreg.regularizer import LocalRegularizer
 from locreg.solver_choice import usual_steps
 
 Row = dict[str, str]
+_ERRORS = "surrogateescape"  # names of files may be no text
 
 
 class Measurements:
@@ -27,12 +29,12 @@ class Measurements:
     def __init__(self, path: Path, key: list[str], values: list[str]) -> None:
         self.path, self.key, self.columns = path, key, key + values
         self.rows: dict[tuple[str, ...], Row] = {}
-        text = path.read_text() if path.exists() else ""
+        text = path.read_bytes().decode(errors=_ERRORS) if path.exists() else ""
         # A last line without an end was left by a killed run: its last value may be cut off.
         finished = text[: text.rfind("\n") + 1]
         if finished != text:
-            write_atomically(path, finished.encode())
-        lines = csv.DictReader(finished.splitlines())
+            write_atomically(path, finished.encode(errors=_ERRORS))
+        lines = csv.DictReader(io.StringIO(finished, newline=""))
         if finished and lines.fieldnames != self.columns:
             raise LocregError(f"{path} holds something else: choose another name.")
         self.rows = {self._key(row): row for row in lines}
@@ -43,7 +45,7 @@ class Measurements:
 
     def add(self, row: Row) -> Row:
         """Write a line."""
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8", errors=_ERRORS) as file:
             writer = csv.DictWriter(file, self.columns)
             if not file.tell():
                 writer.writeheader()

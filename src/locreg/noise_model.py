@@ -173,9 +173,9 @@ def _smoothest_patches(x: Tensor, least: int, clipped: bool) -> tuple[Tensor, Te
     """
     apart = _SIDE // _STEP
     inner = slice(apart, -apart)
+    if min(x.shape[2:]) < _SIDE + 2 * apart * _STEP:
+        return x.new_empty((0, x.shape[1], _SIDE, _SIDE)), x.new_empty(0)
     patches = x[0].unfold(1, _SIDE, _STEP).unfold(2, _SIDE, _STEP).permute(1, 2, 0, 3, 4)
-    if min(patches.shape[:2]) <= 2 * apart:
-        return patches.new_empty((0, *patches.shape[2:])), patches.new_empty(0)
     spread = _without_trend(patches).square().mean((2, 3, 4))
     near = [spread[: -2 * apart, inner], spread[2 * apart :, inner], spread[inner, inner],
             spread[inner, : -2 * apart], spread[inner, 2 * apart :]]  # fmt: skip

@@ -55,9 +55,9 @@ class NoiseRange:
     @classmethod
     def parse(cls, text: str) -> NoiseRange:
         """From ``S`` (one level) or ``LO:HI``."""
-        low, _, high = text.partition(":")
+        low, separator, high = text.partition(":")
         try:
-            return cls(low=float(low), high=float(high or low))
+            return cls(low=float(low), high=float(high if separator else low))
         except ValueError:
             raise UsageError(
                 f"Noise must be S or LO:HI, such as 0.1 or 0.05:0.3, got {text!r}."

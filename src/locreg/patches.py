@@ -42,9 +42,10 @@ class PatchPool:
     """Random patches from a list of image files, of which at most ``capacity`` are held at a time.
 
     The files are put into a random order; the pool is a window of that order which moves one file
-    further every ``renewal`` iterations. Of an image larger than ``crop`` pixels a random crop is
-    kept, drawn anew each time the image enters. A file that cannot be read, or that is smaller than
-    a patch, is named once in the log, counted in `skipped`, and left out.
+    further every ``renewal`` iterations. Of an image larger than ``crop`` pixels, or than a patch
+    if that is larger, a random crop is kept, drawn anew each time the image enters. A file that
+    cannot be read, or that is smaller than a patch, is named once in the log, counted in `skipped`,
+    and left out.
 
     Args:
         files: the image files.
@@ -67,7 +68,7 @@ class PatchPool:
         renewal: int = 10,
     ) -> None:
         self.size, self.channels, self.seed, self.augment = size, channels, seed, augment
-        self.crop, self.renewal = crop, renewal
+        self.crop, self.renewal = max(crop, size), renewal
         self.skipped: dict[ImageSource, str] = {}
         self._order = [
             files[i] for i in np.random.default_rng([_ORDER, seed]).permutation(len(files))

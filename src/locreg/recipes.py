@@ -231,6 +231,7 @@ def _validation(
     if recipe.validation_sigma is None:
         patches = _unpaired(recipe, network, files.clean_held_out, files.degraded_held_out)
         size = recipe.training.patch_size or network.receptive_field
+        patches.batch(1, 0)  # images that cannot be used show before the training
         batches = max(1, _VALIDATION_PIXELS // (CriterionValidation.batch * size**2))
         return CriterionValidation(
             patches, recipe.training.penalty, recipe.training.penalty_form, batches

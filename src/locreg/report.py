@@ -83,7 +83,7 @@ def write_report(
         done=html.escape(f"{record['task']}, {sentence(record)}, weights {record['weights']}."),
         sections="\n".join(sections),
     )
-    write_atomically(path, page.encode())
+    write_atomically(path, page.encode(errors="replace"))  # of a name that is no UTF-8
 
 
 def _residual_sections(

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,14 @@ from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
 from locreg.pictures import encode
 from locreg.recipes import train_from_folders
-from locreg.training_files import checkpoint_path, log_path
-from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
+from locreg.training_files import can_resume
+from locreg.training_options import (
+    RIDGE_TRAINING,
+    CriticOptions,
+    DataOptions,
+    Recipe,
+    TrainingOptions,
+)
 
 TRAINING, BENCHMARK = "bsds500", "cbsd68"
 _LISTING = 685894639  # of the photographs that the packaged critics were trained on
@@ -163,12 +169,10 @@ class Reproduction:
 
     def _trained(self, kind: str, noise: NoiseRange, recipe: Recipe) -> str:
         path = self.out / "weights" / f"{kind}-{str(noise).replace(':', '-')}.safetensors"
-        unfinished = checkpoint_path(path).exists()
+        unfinished = can_resume(path)
         if path.exists() and not unfinished:
             return str(path)
         make_folder(path.parent)
-        if not unfinished:  # interrupted before the first checkpoint
-            log_path(path).unlink(missing_ok=True)
         self.say(f"training {path.stem}")
         with self.timed(path.stem):
             train_from_folders(path, recipe, resume=unfinished)
@@ -222,15 +226,10 @@ class Reproduction:
                 calibration_images=max(scale.calibration_images // 2, 1),
                 calibration_size=min(scale.calibration_size, 96),
             ),
-            training=TrainingOptions(
+            training=replace(
+                RIDGE_TRAINING,
                 iterations=scale.ridge_iterations,
-                batch=4,
                 patch_size=scale.ridge_patch,
-                penalty=10.0,
-                penalty_form="one-sided",
-                learning_rate=5e-3,
-                last_learning_rate=2e-4,
-                weight_average=0.99,
                 validate_every=scale.ridge_iterations,
                 checkpoint_every=250,
             ),

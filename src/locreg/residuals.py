@@ -71,7 +71,8 @@ def whiteness(residual: Tensor) -> Whiteness:
 
 def _correlate(x: Tensor) -> Tensor:
     """sum_p x(p) x(p + lag) for lags up to REACH: (C, H, W) to (C, 2 REACH + 1, 2 REACH + 1)."""
-    height, width = (n + REACH for n in x.shape[1:])  # zeros keep the ends apart
+    # Zeros keep the ends apart, and make room for all lags of a narrow image.
+    height, width = (max(n, REACH + 1) + REACH for n in x.shape[1:])
     power = torch.fft.rfft2(x, s=(height, width)).abs().square()
     full: Tensor = torch.fft.irfft2(power, s=(height, width)).roll((REACH, REACH), (1, 2))
     return full[:, : 2 * REACH + 1, : 2 * REACH + 1]

@@ -127,6 +127,9 @@ def restore(
                 lam=lam,
                 solver=solver,
                 start=None if start is None else start.reshape(channels.shape),
+                observed=None
+                if observed is None
+                else observed.expand(y.shape).reshape(channels.shape),
                 estimate=estimate,
                 on_step=on_step,
             ),

@@ -54,10 +54,11 @@ def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
     """How many gradient steps of a noise-conditioned energy remove white noise of level sigma.
 
     As many as it was trained for; of an energy that was trained for one, a second one helps where
-    the noise is so strong that one gradient sees too little of the image.
+    the noise is so strong that one gradient sees too little of the image. One, where the level is
+    that of a damage, which was found with one (`locreg.damage`).
     """
     levels = regularizer.noise_range
-    if regularizer.trained_steps > 1 or levels is None:
+    if regularizer.trained_steps > 1 or levels is None or regularizer.learned_level is not None:
         return regularizer.trained_steps
     return 2 if sigma >= _TWO_STEPS_FROM and sigma / 2 >= levels.low else 1
 
@@ -161,7 +162,7 @@ def within_trained_levels(
             step_sizes(steps)[-1] for steps in (solver.steps, regularizer.trained_steps)
         )
         if lowest * sigma < SERVED_SHARES[0] * trained_lowest * trained.low:
-            raise UsageError(
+            raise LocregError(
                 f"The last of {solver.steps} gradient steps is one at the noise level "
                 f"{lowest * sigma:.2g}, and these weights were trained for noise in {trained}: "
                 "take fewer steps."

@@ -57,6 +57,7 @@ class TrainingState:
     best: dict[str, Tensor] | None = None
     validations: list[dict[str, float]] = field(default_factory=list)
     sums: Tensor | float = 0.0  # of the criterion's terms, since the last line of the log
+    skipped: dict[str, str] = field(default_factory=dict)  # names of files, and why
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class TrainedCritic:
     critic: PatchCritic
     iterations: int
     validations: list[dict[str, float]]
-    skipped: dict[ImageSource, str]
+    skipped: dict[str, str]
 
 
 def train_critic(
@@ -129,11 +130,17 @@ def train_critic(
             if validate is not None and (done % options.validate_every == 0 or last):
                 _append(log, _validate(state, validate))
             if checkpoint is not None and (done % options.checkpoint_every == 0 or last):
+                state.skipped |= _names(criterion.skipped)
                 _save_state(state, checkpoint, recipe)
 
     if state.best is not None:
         state.average.load_state_dict(state.best)
-    return TrainedCritic(state.average, state.iteration, state.validations, criterion.skipped)
+    skipped = state.skipped | _names(criterion.skipped)
+    return TrainedCritic(state.average, state.iteration, state.validations, skipped)
+
+
+def _names(skipped: dict[ImageSource, str]) -> dict[str, str]:
+    return {str(source): reason for source, reason in skipped.items()}
 
 
 def learning_rate(options: LoopOptions, iteration: int) -> float:
@@ -184,7 +191,12 @@ def _save_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> Non
     tensors |= {f"best.{k}": v for k, v in (state.best or {}).items()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
-    header = {"recipe": recipe, "iteration": state.iteration, "validations": state.validations}
+    header = {
+        "recipe": recipe,
+        "iteration": state.iteration,
+        "validations": state.validations,
+        "skipped": state.skipped,
+    }
     write_tensors(path, header, tensors)
 
 
@@ -219,6 +231,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.optimizer.load_state_dict(adam)
     state.iteration = header["iteration"]
     state.validations = header["validations"]
+    state.skipped = header.get("skipped", {})  # not in older files
 
 
 def _log_record(

@@ -29,6 +29,15 @@ def log_path(output: Path) -> Path:
     return output.with_name(output.stem + ".log.jsonl")
 
 
+def can_resume(output: Path) -> bool:
+    """Whether a training was interrupted; the log of one that had no checkpoint yet is removed."""
+    if checkpoint_path(output).exists():
+        return True
+    if not output.exists():
+        log_path(output).unlink(missing_ok=True)
+    return False
+
+
 def check_new_output(output: Path) -> None:
     """Refuse a weight file that cannot be written, or exists, before any work is done.
 
@@ -84,7 +93,8 @@ def listing(sources: Iterable[ImageSource]) -> str:
     Names, not paths, so that a folder can be moved.
     """
     names = "\n".join(Path(source.name).name for source in sources)
-    return f"{zlib.crc32(names.encode()):08x}"
+    # Of a name that is no UTF-8 the bytes themselves.
+    return f"{zlib.crc32(names.encode(errors='surrogateescape')):08x}"
 
 
 def check_made_alike(

@@ -118,8 +118,10 @@ def load_weights(name_or_path: str | Path) -> Weights:
             f"({', '.join(packaged_names())})."
         )
     header, tensors = read_tensors(path)
+    if "recipe" in header:
+        raise LocregError(f"{path} is a training checkpoint: repeat its command with --resume.")
     if "critic" not in header:
-        raise LocregError(f"{path} is a training checkpoint: continue it with train --resume.")
+        raise LocregError(f"{path} holds no critic and no energy, but something else.")
     try:
         critic = PatchCritic.from_description(header["critic"])
         critic.load_state_dict(tensors)
