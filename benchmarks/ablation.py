@@ -30,7 +30,7 @@ from locreg.recipes import train_from_folders
 from locreg.refinement import refine_from_folder
 from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training import train_critic
-from locreg.training_files import checkpoint_path, log_path
+from locreg.training_files import can_resume, checkpoint_path
 from locreg.training_options import (
     RIDGE_TRAINING,
     CalibratedOptions,
@@ -187,12 +187,8 @@ def add_contrast(path: Path, ridge: Path, clean: Path) -> Weights:
 def trained(name: str, path: Path, step: Callable[[Path, bool], Weights]) -> Weights:
     """The weights of a trial, trained or trained on if need be."""
     print(name, flush=True)
-    resume = checkpoint_path(path).exists()
-    if path.exists() and not resume:
-        return load_weights(path)
-    if not resume:
-        log_path(path).unlink(missing_ok=True)  # of a trial that was stopped at once
-    return step(path, resume)
+    resume = can_resume(path)
+    return load_weights(path) if path.exists() and not resume else step(path, resume)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from locreg.damage import critic_path, learn_damage
 from locreg.images import ImageFile, centre, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
 from locreg.recipes import train_denoiser_from_folder
-from locreg.training_files import checkpoint_path
+from locreg.training_files import can_resume
 from locreg.training_options import recipe_for_damage, recipe_for_noise
 from locreg.validation import best_lam, psnr
 
@@ -107,7 +107,7 @@ def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
 def trained(data: Path, out: Path, kind: str, damage: str) -> locreg.LocalRegularizer:
     """The weights of a degradation, trained if they are missing."""
     path = out / f"{kind}-{damage}.safetensors"
-    unfinished = checkpoint_path(path).exists()
+    unfinished = can_resume(path)
     if path.exists() and not unfinished:
         return locreg.load(path)
     clean, degraded = make_folders(data, out, kind)
@@ -116,7 +116,7 @@ def trained(data: Path, out: Path, kind: str, damage: str) -> locreg.LocalRegula
         train_denoiser_from_folder(path, recipe, resume=unfinished)
     else:
         critic = critic_path(path)
-        begun = critic.exists() or checkpoint_path(critic).exists()
+        begun = can_resume(critic) or critic.exists()
         learn_damage(path, recipe_for_damage((clean,), degraded, 3), resume=begun)
     return locreg.load(path)
 
