@@ -18,11 +18,11 @@ from locreg.recipes import train_denoiser_from_folder
 from locreg.regularizer import LocalRegularizer, load
 from locreg.score_matching import (
     _BFLOAT16,
+    context_margin,
     denoising_loss,
     derivatives_are_right_in_bfloat16,
     draw_levels,
     training_precision,
-    unseen_margin,
 )
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
@@ -105,7 +105,7 @@ def test_with_real_borders_the_pixels_count_that_see_none(steps):
     """What lies around them is in the image: their error is that in the larger image."""
     critic = conditioned_critic()
     clean, noise = random_image(1, 1, 34, 35), random_image(1, 1, 34, 35, seed=1) - 0.5
-    level, margin = 0.2, unseen_margin(critic, steps)
+    level, margin = 0.2, context_margin(critic, steps, "real")
     assert margin == 6 * steps
     part = (..., slice(2, 32), slice(3, 34))
     sigma = torch.tensor([level], dtype=torch.float64)

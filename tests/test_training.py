@@ -95,20 +95,14 @@ def test_a_resumed_run_remembers_the_files_that_could_not_be_used(folder, tmp_pa
     images = tmp_path / "images"
     shutil.copytree(folder, images)
     (images / "broken.png").write_bytes(b"hello")
-    recipe = Recipe(
-        clean=images,
-        noise=NoiseRange(low=0.1, high=0.2),
-        critic=CriticOptions(widths=(3,) * 6),
-        data=DataOptions(held_out=0, calibration_images=0),
-        training=TrainingOptions(iterations=3, batch=2),
-    )
-    whole = train_from_folders(tmp_path / "whole.safetensors", recipe, progress=False)
+    data = DataOptions(held_out=0, calibration_images=0)
+    whole = train(images, tmp_path / "whole.safetensors", data=data)
     cut = tmp_path / "cut.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr("locreg.recipes.save_weights", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train_from_folders(cut, recipe, progress=False)
-    resumed = train_from_folders(cut, recipe, resume=True, progress=False)
+            train(images, cut, data=data)
+    resumed = train(images, cut, data=data, resume=True)
     assert whole.training["skipped_files"] == resumed.training["skipped_files"] == 1
 
 

@@ -73,7 +73,9 @@ def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
         LocregError: when there are too few known neighbours.
     """
     squares, counts = torch.zeros_like(x[0]), torch.zeros_like(x[0, 0])
-    for axis in (axis for axis in (-2, -1) if x.shape[axis] >= 3):
+    for axis in (-2, -1):
+        if x.shape[axis] < 3:
+            continue
         windows = x[0].unfold(axis, 3, 1)  # (C, ..., 3): each pixel with its two neighbours
         usable = known.unfold(axis, 3, 1).all(-1)
         second = windows[..., 0] - 2 * windows[..., 1] + windows[..., 2]

@@ -20,7 +20,7 @@ from locreg.options import NoiseRange
 from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
-from locreg.score_matching import DenoisingCriterion, training_precision, unseen_margin
+from locreg.score_matching import DenoisingCriterion, context_margin, training_precision
 from locreg.training import Validate, train_critic
 from locreg.training_files import (
     check_outputs,
@@ -135,7 +135,7 @@ def train_denoiser_from_folder(
     channels, options = recipe.critic.channels, recipe.training
     precision = training_precision(options.precision, torch.device(device))
     options = replace(options, precision=precision)  # a resumed run goes on with the same
-    margin = unseen_margin(network, options.steps) if options.borders == "real" else 0
+    margin = context_margin(network, options.steps, options.borders)
     pool = PatchPool(
         clean,
         size=options.patch_size + 2 * margin,

@@ -53,9 +53,9 @@ def denoising_loss(
         precision: of the convolutions.
         steps: number of gradient steps.
         borders: mirrored: around the images lie the images mirrored, with their noise; real: the
-            pixels count that see no border of the images, `unseen_margin` away from it.
+            pixels count that see no border of the images, `context_margin` away from it.
     """
-    margin = unseen_margin(critic, steps) if borders == "real" else 0
+    margin = context_margin(critic, steps, borders)
     level, error, losses = sigma.view(-1, 1, 1, 1), noise, []  # error: (x_k - x) / sigma
     for eta in step_sizes(steps):
         error = error + eta * (noise - error)
@@ -72,9 +72,9 @@ def denoising_loss(
     return torch.stack(losses).mean()
 
 
-def unseen_margin(critic: PatchCritic, steps: int) -> int:
-    """How far from the border of an image its pixels do not depend on what lies beyond it."""
-    return steps * (critic.receptive_field - 1)
+def context_margin(critic: PatchCritic, steps: int, borders: Borders) -> int:
+    """How many pixels around what counts are drawn with it: with real borders, all that it sees."""
+    return steps * (critic.receptive_field - 1) if borders == "real" else 0
 
 
 def has_bfloat16(device: torch.device) -> bool:
