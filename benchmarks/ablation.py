@@ -26,13 +26,13 @@ from locreg.critic import PatchCritic, standard_layers
 from locreg.images import ImageSource
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
+from locreg.ready_recipes import RIDGE_TRAINING
 from locreg.recipes import train_from_folders
 from locreg.refinement import refine_from_folder
 from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training import train_critic
 from locreg.training_files import can_resume, checkpoint_path
 from locreg.training_options import (
-    RIDGE_TRAINING,
     CalibratedOptions,
     CriticOptions,
     DataOptions,

@@ -35,9 +35,9 @@ from locreg.baselines import bm3d_by_its_authors
 from locreg.damage import critic_path, learn_damage
 from locreg.images import ImageFile, centre, list_images, read_image, to_unit_range, write_image
 from locreg.measurements import Measurements, parameter_checksum, seed_of
+from locreg.ready_recipes import recipe_for_damage, recipe_for_noise
 from locreg.recipes import train_denoiser_from_folder
 from locreg.training_files import can_resume
-from locreg.training_options import recipe_for_damage, recipe_for_noise
 from locreg.validation import best_lam, psnr
 
 KEY = ["kind", "method", "version", "image"]

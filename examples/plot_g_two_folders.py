@@ -29,8 +29,8 @@ from scipy.ndimage import convolve1d
 
 import locreg
 from locreg.images import write_image
+from locreg.ready_recipes import recipe_for_noise
 from locreg.recipes import train_denoiser_from_folder
-from locreg.training_options import recipe_for_noise
 from locreg.validation import psnr
 
 random = np.random.default_rng(0)

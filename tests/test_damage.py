@@ -13,7 +13,8 @@ from locreg.errors import LocregError, UsageError
 from locreg.images import write_image
 from locreg.measurements import parameter_checksum
 from locreg.options import NoiseRange
-from locreg.training_options import CriticOptions, recipe_for_damage
+from locreg.ready_recipes import recipe_for_damage
+from locreg.training_options import CriticOptions
 from test_noise_model import scenes
 
 

@@ -17,6 +17,7 @@ from locreg.cli_restore import Denoise
 from locreg.cli_settings import Settings
 from locreg.errors import LocregError
 from locreg.options import NoiseRange, check_at_least
+from locreg.ready_recipes import recipe_for_damage, recipe_for_noise
 from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training_options import (
     DENOISER_CRITIC,
@@ -29,8 +30,6 @@ from locreg.training_options import (
     SplitOptions,
     StandardCriticOptions,
     TrainingOptions,
-    recipe_for_damage,
-    recipe_for_noise,
 )
 
 if TYPE_CHECKING:

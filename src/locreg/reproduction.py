@@ -23,10 +23,10 @@ from locreg.images import ImageSource, list_images, list_sources
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
 from locreg.pictures import encode
+from locreg.ready_recipes import RIDGE_TRAINING
 from locreg.recipes import train_from_folders
 from locreg.training_files import can_resume
 from locreg.training_options import (
-    RIDGE_TRAINING,
     CriticOptions,
     DataOptions,
     Recipe,

@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that the command line can show its help at on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -337,55 +337,6 @@ class DenoiserRecipe:
     def degraded_paths(self) -> tuple[Path, ...]:
         """Folders and tar files of noisy images; none where the noise is white."""
         return () if self.degraded is None else as_paths(self.degraded)
-
-
-def recipe_for_noise(
-    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 2_000
-) -> DenoiserRecipe:
-    """For a folder of noisy images, in twenty to forty minutes, from the packaged energy."""
-    return DenoiserRecipe(
-        clean=clean,
-        degraded=noisy,
-        initial="denoise-gray" if channels == 1 else "denoise-rgb",
-        critic=replace(DENOISER_CRITIC, channels=channels),
-        data=SplitOptions(held_out=4),
-        training=DenoisingOptions(
-            iterations=iterations,
-            learning_rate=5e-4,
-            last_learning_rate=3e-5,
-        ),
-    )
-
-
-# What ridge critics learn well with, in minutes.
-RIDGE_TRAINING = TrainingOptions(
-    iterations=600,
-    batch=4,
-    patch_size=60,
-    penalty=10.0,
-    penalty_form="one-sided",
-    learning_rate=5e-3,
-    last_learning_rate=2e-4,
-    weight_average=0.99,
-    validate_every=300,
-    checkpoint_every=100,
-)
-
-
-def recipe_for_damage(
-    clean: tuple[Path, ...],
-    degraded: Path,
-    channels: Literal[1, 3],
-    iterations: int = RIDGE_TRAINING.iterations,
-) -> Recipe:
-    """For a folder of images that are damaged in any way, in about five minutes: a ridge critic."""
-    return Recipe(
-        clean=clean,
-        degraded=degraded,
-        critic=CriticOptions(channels=channels, filters=96),
-        data=DataOptions(held_out=4, calibration_images=0),
-        training=replace(RIDGE_TRAINING, iterations=iterations),
-    )
 
 
 def as_paths(paths: Path | tuple[Path, ...]) -> tuple[Path, ...]:
