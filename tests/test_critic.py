@@ -59,3 +59,37 @@ def test_description_round_trip():
 def test_impossible_layers_are_refused(make, words):
     with pytest.raises(LocregError, match=words):
         make()
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_a_wider_critic_begins_with_a_narrower_one(conditioned):
+    """The same scores and gradients; training then moves what the narrower one lacks."""
+    narrow, wide = (
+        PatchCritic(standard_layers(widths, "silu"), in_channels=1, noise_conditioned=conditioned)
+        for widths in ([3, 4, 4], [5, 4, 6])
+    )
+    for bias in narrow.biases.values():
+        torch.nn.init.normal_(bias)
+    wide.begin_with(narrow)
+    z = torch.rand(2, 1, 12, 11, requires_grad=True)
+    levels = (torch.tensor([0.1, 0.3]),) if conditioned else ()
+    expected, found = narrow(z, *levels), wide(z, *levels)
+    torch.testing.assert_close(found, expected)
+    (slope,) = torch.autograd.grad(found.square().sum(), z, retain_graph=True)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected.square().sum(), z)[0])
+    moved = torch.autograd.grad(found.sum(), list(wide.weights))
+    assert moved[1][:, 3:].abs().max() > 0, "what leads from a new channel to an old one can grow"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PatchCritic(standard_layers([3, 5]), in_channels=1),
+        PatchCritic(standard_layers([3, 4], "silu"), in_channels=1),
+        PatchCritic(standard_layers([3, 4, 4]), in_channels=1),
+        PatchCritic(standard_layers([3, 4]), in_channels=3),
+    ],
+)
+def test_a_critic_does_not_begin_with_a_wider_or_another_one(other):
+    with pytest.raises(LocregError, match="narrower"):
+        PatchCritic(standard_layers([3, 4]), in_channels=1).begin_with(other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -237,6 +237,33 @@ class PatchCritic(nn.Module):
         grey.weights[0].copy_(torch.cat([channels.sum(1, keepdim=True), ratio * level], dim=1))
         grey.weights[-1].div_(ratio)
         return grey
+
+    @torch.no_grad()
+    def begin_with(self, other: PatchCritic) -> None:
+        """Take the weights of a critic of the same layers, or of narrower ones: the same r then.
+
+        The channels that ``other`` lacks keep their weights, but no channel that it has, nor the
+        score, sees them: training lets them in (Chen, Goodfellow, Shlens, *Net2Net*, 2016).
+
+        Raises:
+            LocregError: when the layers differ in more than their number of channels, or those of
+                ``other`` are wider.
+        """
+        same = [replace(layer, channels=layer.group) for layer in self.layers] == [
+            replace(layer, channels=layer.group) for layer in other.layers
+        ]
+        inputs = (self.in_channels, self.noise_conditioned)
+        fits = all(
+            w.shape[0] >= v.shape[0] for w, v in zip(self.weights, other.weights, strict=False)
+        )
+        if not same or inputs != (other.in_channels, other.noise_conditioned) or not fits:
+            raise LocregError("A critic begins with weights of the same layers or narrower ones.")
+        for weight, known in zip(self.weights, other.weights, strict=True):
+            rows, columns = known.shape[:2]
+            weight[:rows, columns:] = 0
+            weight[:rows, :columns] = known
+        for index, bias in self.biases.items():
+            bias[: len(other.biases[index])] = other.biases[index]
 
     def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
         """Scores of all patches of z (B, C, H, W), at least as large as the receptive field.

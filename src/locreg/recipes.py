@@ -341,14 +341,16 @@ def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> s
 
 
 def _load_initial(network: PatchCritic, path: Path | str) -> dict[str, Any]:
-    """Begin with the weights of a file; returns the record of how they were made."""
+    """Begin with the weights of a file, perhaps narrower; returns the record of their training."""
     initial = load_weights(path)
     critic = initial.critic
     if critic.noise_conditioned and network.in_channels == 1 and critic.in_channels > 1:
         critic = critic.of_grey()
-    if critic.describe() != network.describe():
+    try:
+        network.begin_with(critic)
+    except LocregError:
         raise LocregError(
-            f"{path} holds another architecture: give the same channels, widths and activation."
-        )
-    network.load_state_dict(critic.state_dict())
+            f"{path} holds another architecture: give its channels and activation, and widths that "
+            "are nowhere smaller."
+        ) from None
     return initial.training

@@ -8,7 +8,13 @@ from typing import Literal
 
 from locreg.errors import UsageError
 from locreg.options import check_at_least, check_choice, check_positive, check_sigma
-from locreg.training_options import CalibratedOptions, LoopOptions, as_paths, check_apart
+from locreg.training_options import (
+    CalibratedOptions,
+    LoopOptions,
+    OptimizerName,
+    as_paths,
+    check_apart,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,7 @@ class RefinementOptions(LoopOptions):
     validate_every: int = 250
     checkpoint_every: int = 25
     log_every: int = 25
+    optimizer: OptimizerName = "adam"
     patch_size: int = 48
     parameters: Literal["all", "last"] = "all"
     solver_steps: int = 40

@@ -21,6 +21,7 @@ from locreg.critic import PatchCritic
 from locreg.errors import LocregError
 from locreg.files import write_atomically
 from locreg.images import ImageSource
+from locreg.optimizers import CriticOptimizer
 from locreg.training_options import LoopOptions
 from locreg.weights import read_tensors, write_tensors
 
@@ -52,7 +53,7 @@ class TrainingState:
 
     critic: PatchCritic
     average: PatchCritic
-    optimizer: torch.optim.Adam
+    optimizer: CriticOptimizer
     iteration: int = 0
     best: dict[str, Tensor] | None = None
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -82,7 +83,7 @@ def train_critic(
     log: Path | None = None,
     progress: bool = True,
 ) -> TrainedCritic:
-    """Adam on the critic's weights, with the criterion's gradients.
+    """Steps of the critic's weights, by Adam or Muon, along the criterion's gradients.
 
     Args:
         criterion: gives the gradients.
@@ -151,11 +152,9 @@ def learning_rate(options: LoopOptions, iteration: int) -> float:
 
 
 def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> Tensor:
-    """One step of Adam; returns the criterion's terms."""
+    """One step of the optimizer; returns the criterion's terms."""
     terms = criterion.accumulate(state.critic, state.iteration)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(options, state.iteration)
-    state.optimizer.step()
+    state.optimizer.step(learning_rate(options, state.iteration))
     state.critic.project()
     with torch.no_grad():
         # At first the plain mean, or the initial weights would stay in it for long.
@@ -169,10 +168,7 @@ def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> T
 def _initial_state(critic: PatchCritic, options: LoopOptions) -> TrainingState:
     average = PatchCritic.from_description(critic.describe())
     average.to(next(critic.parameters()).device).load_state_dict(critic.state_dict())
-    optimizer = torch.optim.Adam(
-        critic.parameters(), lr=options.learning_rate, betas=(0.9, 0.999), fused=True
-    )
-    return TrainingState(critic, average, optimizer)
+    return TrainingState(critic, average, CriticOptimizer(critic, options.optimizer))
 
 
 def _validate(state: TrainingState, validate: Validate) -> dict[str, float]:
@@ -189,8 +185,7 @@ def _save_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> Non
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     tensors["sums"] = torch.as_tensor(state.sums, dtype=torch.float64)
     tensors |= {f"best.{k}": v for k, v in (state.best or {}).items()}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
+    tensors |= state.optimizer.state()
     header = {
         "recipe": recipe,
         "iteration": state.iteration,
@@ -224,11 +219,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.average.load_state_dict(part("average."))
     state.best = part("best.") or None
     state.sums = tensors["sums"]
-    adam = state.optimizer.state_dict()
-    adam["state"] = {
-        index: part(f"adam.{index}.") for index in range(len(list(state.critic.parameters())))
-    }
-    state.optimizer.load_state_dict(adam)
+    state.optimizer.restore(tensors)
     state.iteration = header["iteration"]
     state.validations = header["validations"]
     state.skipped = header.get("skipped", {})  # not in older files

@@ -20,6 +20,7 @@ from locreg.options import (
 
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
 Borders = Literal["mirrored", "real"]
+OptimizerName = Literal["adam", "muon"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -28,7 +29,7 @@ class LoopOptions:
     """What every training takes.
 
     Attributes:
-        iterations: K, number of Adam steps.
+        iterations: K, number of steps of the optimizer.
         batch: m, number of patches in a step; of the Wasserstein criterion, of each kind.
         learning_rate: of the first iteration.
         last_learning_rate: of the last one; in between it decays exponentially.
@@ -38,6 +39,8 @@ class LoopOptions:
         validate_every: iterations between two validations.
         checkpoint_every: iterations between two checkpoints.
         log_every: iterations over which a line of the log is averaged.
+        optimizer: adam, as in the paper; muon: its steps are orthogonal on the weights between the
+            first and the last layer, see `locreg.optimizers`.
     """
 
     iterations: int
@@ -48,6 +51,7 @@ class LoopOptions:
     validate_every: int
     checkpoint_every: int
     log_every: int
+    optimizer: OptimizerName
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
@@ -56,6 +60,7 @@ class LoopOptions:
             raise UsageError(f"weight_average must be in [0, 1), got {self.weight_average}.")
         for name in ("learning_rate", "last_learning_rate"):
             check_positive(name, getattr(self, name))
+        check_choice("optimizer", self.optimizer, get_args(OptimizerName))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ class TrainingOptions(LoopOptions):
     validate_every: int = 10_000
     checkpoint_every: int = 1_000
     log_every: int = 100
+    optimizer: OptimizerName = "adam"
     patch_size: int | None = None
     penalty: float = 5.0
     penalty_form: PenaltyForm = "two-sided"
@@ -116,6 +122,7 @@ class DenoisingOptions(LoopOptions):
     validate_every: int = 1_000
     checkpoint_every: int = 250
     log_every: int = 100
+    optimizer: OptimizerName = "adam"
     patch_size: int = 48
     borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
@@ -307,8 +314,8 @@ class DenoiserRecipe:
         noise: the levels of white noise to serve; by default `DENOISER_NOISE`.
         degraded: noisy images, the same way, of other scenes: their noise is learned and served in
             place of white noise (`locreg.noise_model`).
-        initial: weight file of a denoising energy to begin with, of the same layers (a grey one
-            can begin with one of colour images); by default random weights.
+        initial: weight file of a denoising energy to begin with, of the same layers or narrower
+            ones (a grey one can begin with one of colour images); by default random weights.
     """
 
     clean: Path | tuple[Path, ...]
