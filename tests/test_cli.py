@@ -16,6 +16,7 @@ from locreg.errors import UsageError
 from locreg.images import read_samples
 from locreg.training_files import listing
 from locreg.training_options import CriticOptions, DenoiserRecipe
+from locreg.version import __version__
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
 
@@ -47,6 +48,10 @@ def test_denoise_writes_the_image_and_a_record(locreg, noisy, weight_file):
     assert record["iterations"] == 50
     assert record["status"] == "maximum steps"
     assert {"lam", "energy", "seconds", "weights", "input", "output"} <= record.keys()
+
+
+def test_the_version_is_told(locreg):
+    assert locreg("--version") == (0, f"locreg {__version__}\n", "")
 
 
 def test_the_packaged_weights_clean_a_photograph(locreg, noisy, photograph):

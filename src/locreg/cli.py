@@ -31,6 +31,7 @@ from locreg.cli_reproduce import FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.cli_train import Refine, Restore, Train, TrainDenoiser
 from locreg.errors import LocregError, UsageError
+from locreg.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +169,15 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Batch systems end a job so: what Ctrl+C leaves in order, they should too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.argv[1:] == ["--version"]:
+        print(f"locreg {__version__}")
+        sys.exit(DONE)
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
             prog="locreg",
-            description="Learned local regularization for image restoration.",
+            description="Learned local regularization for image restoration. What is installed is "
+            "told by `locreg --version`.",
         )
         status = command.run()
     except UsageError as error:
