@@ -80,6 +80,7 @@ TRIALS: dict[str, Recipe] = {
     "noise of 0.1 alone": replace(DEEP, noise=NoiseRange(low=SIGMA, high=SIGMA)),
     "noise of 0.02 to 0.5": replace(DEEP, noise=NoiseRange(low=0.02, high=0.5)),
     "patches of 30x30, 8 a step": changed(DEEP, patch_size=30, batch=8),
+    "Muon in place of Adam": changed(DEEP, optimizer="muon"),
     "clean and noisy patches of the same images": replace(
         DEEP, data=replace(UNCALIBRATED, common_patches=True)
     ),
@@ -88,6 +89,7 @@ TRIALS: dict[str, Recipe] = {
     "ridge, squared distance, mu = 0.05": changed(RIDGE, penalty_form="squared", penalty=0.05),
     "ridge, patches of 13x13, 64 a step": changed(RIDGE, patch_size=13, batch=64),
     "ridge, last weights in place of their average": changed(RIDGE, weight_average=0.0),
+    "ridge, Muon in place of Adam": changed(RIDGE, optimizer="muon"),
     "ridge, noise of 0.05 to 0.3": replace(RIDGE, noise=DEEP.noise),
     "ridge, potentials of groups of 4 filters": replace(
         RIDGE, critic=CriticOptions(channels=1, filters=64, group=4)

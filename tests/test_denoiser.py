@@ -260,9 +260,25 @@ def test_a_training_can_begin_with_earlier_weights(folder, tmp_path):
         earlier.critic.of_grey().parameters(), of_colour.critic.parameters(), strict=True
     ):
         torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
-    wider = replace(again, initial=first, critic=CriticOptions(widths=(9,) * 6, activation="silu"))
+
+
+def test_a_training_can_begin_with_narrower_weights(folder, tmp_path):
+    first = tmp_path / "first.safetensors"
+    earlier = train_denoiser_from_folder(first, recipe(folder), progress=False)
+    again = recipe(folder, iterations=1, learning_rate=1e-9, last_learning_rate=1e-9)
+    widths = {
+        width: replace(
+            again, initial=first, critic=CriticOptions(widths=(width,) * 6, activation="silu")
+        )
+        for width in (7, 9)
+    }
+    wider = train_denoiser_from_folder(tmp_path / "9.safetensors", widths[9], progress=False)
+    x, sigma = random_image(2, 3, 20, 21).float(), torch.tensor([0.1, 0.2])
+    torch.testing.assert_close(
+        wider.critic(x, sigma), earlier.critic(x, sigma), rtol=1e-4, atol=1e-5
+    )
     with pytest.raises(LocregError, match="holds another architecture"):
-        train_denoiser_from_folder(tmp_path / "wider.safetensors", wider, progress=False)
+        train_denoiser_from_folder(tmp_path / "7.safetensors", widths[7], progress=False)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch):

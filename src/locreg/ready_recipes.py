@@ -30,6 +30,7 @@ def recipe_for_noise(
         data=SplitOptions(held_out=4),
         training=DenoisingOptions(
             iterations=iterations,
+            optimizer="adam",
             learning_rate=5e-4,
             last_learning_rate=3e-5,
         ),

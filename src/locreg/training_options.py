@@ -114,15 +114,15 @@ class DenoisingOptions(LoopOptions):
         steps: number of gradient steps that shall denoise together.
     """
 
-    iterations: int = 20_000
+    iterations: int = 15_000
     batch: int = 8
-    learning_rate: float = 1e-3
-    last_learning_rate: float = 2e-5
+    learning_rate: float = 5e-3
+    last_learning_rate: float = 5e-5
     weight_average: float = 0.999
-    validate_every: int = 1_000
+    validate_every: int = 1_500
     checkpoint_every: int = 250
     log_every: int = 100
-    optimizer: OptimizerName = "adam"
+    optimizer: OptimizerName = "muon"
     patch_size: int = 48
     borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
