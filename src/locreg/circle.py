@@ -40,7 +40,7 @@ def train_potential(iterations: int = 1000, batch: int = 256, seed: int = 0) -> 
             penalty=1.0,
         )
         optimizer.zero_grad()
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(terms.loss)
         optimizer.step()
         decay.step()
     return critic

@@ -253,9 +253,8 @@ class PatchCritic(nn.Module):
             replace(layer, channels=layer.group) for layer in other.layers
         ]
         inputs = (self.in_channels, self.noise_conditioned)
-        fits = all(
-            w.shape[0] >= v.shape[0] for w, v in zip(self.weights, other.weights, strict=False)
-        )
+        pairs = zip(self.layers, other.layers, strict=False)
+        fits = all(mine.channels >= theirs.channels for mine, theirs in pairs)
         if not same or inputs != (other.in_channels, other.noise_conditioned) or not fits:
             raise LocregError("A critic begins with weights of the same layers or narrower ones.")
         for weight, known in zip(self.weights, other.weights, strict=True):

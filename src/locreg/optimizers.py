@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from locreg.critic import PatchCritic
 from locreg.training_options import OptimizerName
+from locreg.weights import tensors_under
 
 
 class CriticOptimizer:
@@ -57,9 +58,6 @@ class CriticOptimizer:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go on from a `state`, among the tensors of a checkpoint."""
         for name, part in self._parts.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"{name}."):
-                    index, slot = key.removeprefix(f"{name}.").split(".")
-                    slots.setdefault(int(index), {})[slot] = value
+            count = sum(len(group["params"]) for group in part.param_groups)
+            slots = {i: tensors_under(tensors, f"{name}.{i}.") for i in range(count)}
             part.load_state_dict(part.state_dict() | {"state": slots})

@@ -33,6 +33,7 @@ def recipe_for_noise(
             optimizer="adam",
             learning_rate=5e-4,
             last_learning_rate=3e-5,
+            validate_every=1_000,
         ),
     )
 

@@ -23,7 +23,7 @@ from locreg.files import write_atomically
 from locreg.images import ImageSource
 from locreg.optimizers import CriticOptimizer
 from locreg.training_options import LoopOptions
-from locreg.weights import read_tensors, write_tensors
+from locreg.weights import read_tensors, tensors_under, write_tensors
 
 # What a validation found: a quality, the higher the better, and details for the log.
 Validate = Callable[[PatchCritic], tuple[float, dict[str, float]]]
@@ -212,12 +212,9 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
             "repeat its command exactly, or delete it to start anew."
         )
 
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-    state.critic.load_state_dict(part("critic."))
-    state.average.load_state_dict(part("average."))
-    state.best = part("best.") or None
+    state.critic.load_state_dict(tensors_under(tensors, "critic."))
+    state.average.load_state_dict(tensors_under(tensors, "average."))
+    state.best = tensors_under(tensors, "best.") or None
     state.sums = tensors["sums"]
     state.optimizer.restore(tensors)
     state.iteration = header["iteration"]

@@ -155,6 +155,11 @@ def save_weights(weights: Weights, path: Path) -> None:
     write_tensors(path, header, weights.critic.state_dict())
 
 
+def tensors_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with the prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file of this project's format.
 
