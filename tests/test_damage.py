@@ -30,7 +30,7 @@ def critic():
 
 def noisy(sigma):
     return [
-        x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(index))
+        x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(100 + index))
         for index, x in enumerate(scenes(6, seed=1, side=72))
     ]
 

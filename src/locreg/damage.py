@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +18,22 @@ from locreg.recipes import train_from_folders
 from locreg.regularizer import LocalRegularizer
 from locreg.training_files import check_made_alike, check_new_output, checkpoint_path
 from locreg.training_options import Recipe
-from locreg.validation import best_lam, load_crops
+from locreg.validation import add_noise, growing_root, load_crops
 from locreg.weights import Weights, load_weights, save_weights
 
 _IMAGES = 100  # of each folder, that are scored
 _IMAGE_SIDE = 160  # of their centres, in pixels
-_RESTORED = 32  # of the degraded ones, that are restored again and again
+_RESTORED = 32  # of each folder, that are smoothed again and again
 _CONTENT_LEVEL = 0.3  # that leaves of an image what it shows, and no damage
 _FIRST_LEVEL = 0.04
-_LEVEL_RATIO = 1.3
-_REACH = 8  # steps of this ratio: 0.005 to 0.33
-_BEST_OVER_CLEAN_LOOKING = 1.45  # the best level over that at which images look clean
+_REACH = 3  # doublings or halvings of this: 0.005 to 0.32
+_REFINEMENTS = 4
 _HIGHEST_LEVEL = 0.5  # that the packaged energies serve
-_MOST_EXCESS_LEFT = 0.5  # as a share of what there was
 _LEAST_ERRORS = 2  # standard errors, from which on damage is no chance
+_NO_STRENGTH = (
+    "No strength of smoothing makes the degraded images look to the critic as the clean ones do: "
+    "their damage may be of another kind. Choose the strength by eye (locreg denoise --sigma)."
+)
 
 
 def critic_path(output: Path) -> Path:
@@ -87,6 +88,7 @@ def learn_damage(
         LocalRegularizer(energy).to(device),
         LocalRegularizer(critic).to(device),
         *folders,
+        seed=recipe.data.seed,
         progress=progress,
     )
     made = ("command", "locreg", "iterations", "clean", "degraded", "files")
@@ -105,22 +107,22 @@ def strength_of_damage(
     clean: Sequence[Tensor],
     degraded: Sequence[Tensor],
     *,
+    seed: int = 0,
     progress: bool = True,
 ) -> float:
-    """The noise level at which an energy removes the damage, by how clean the images then look.
+    """The level of white noise of which the same smoothing leaves as much as of the damage.
 
-    The restored image is D(y; s) = y - s grad R(y; s), one gradient step of the energy. What images
-    show makes their scores differ by more than the damage does, but most of that is predicted by
-    the score of D(.; 0.3), where the damage is gone: on clean images
+    An image is smoothed by one gradient step of the energy, D(y; s) = y - s grad R(y; s). What
+    images show makes their scores differ by more than the damage does, but most of that is
+    predicted by the score of D(y + 0.3 n; 0.3), where the damage went with the noise n. On clean
+    images
 
-        log score of x = a + b log score of D(x; 0.3) + error
+        log score of x = a + b log score of D(x + 0.3 n; 0.3) + error
 
-    is fitted, and s is such that with this a and b the restored images have a mean error of 0, or
-    as close to that as it comes.
-
-    A restored image is smoother than a clean one, so that this s is too small. 1.45 times as large
-    it is returned: on photographs of bsds500 with white noise of 0.05 and 0.1 the best s was that
-    much larger; after JPEG of quality 10 it was larger by 1.9, at hardly better a result.
+    is fitted. First s is found at which the smoothed images D(y; s) have a mean error of 0. These
+    look clean but a restored image is smoother than a clean one, so that this s is too small. Then
+    t is found at which clean images with white noise, D(x + t n; s), have the same mean error. For
+    white noise t is its level, whatever the energy and the critic.
 
     Args:
         energy: noise-conditioned R(x; s).
@@ -128,6 +130,7 @@ def strength_of_damage(
             negative (a ridge critic).
         clean: images x (1, C, H, W).
         degraded: images y of other scenes, damaged in the same way and strength.
+        seed: of the noise.
         progress: show it.
 
     Raises:
@@ -136,44 +139,54 @@ def strength_of_damage(
     """
     bar = tqdm(desc="finding the strength", unit="score", disable=not progress)
 
-    def log_score(x: Tensor) -> float:
-        bar.update()
-        return math.log(max(critic.score_map(x).mean().item(), 1e-12))
+    def log_scores(images: Iterable[Tensor]) -> NDArray[np.float64]:
+        found = []
+        for x in images:
+            found.append(math.log(max(critic.score_map(x).mean().item(), 1e-12)))
+            bar.update()
+        return np.array(found)
 
-    def smoothed(x: Tensor, level: float) -> Tensor:
-        return x - level * energy.grad(x, level)
+    def smoothed(images: Iterable[Tensor], level: float) -> Iterator[Tensor]:
+        return (x - level * energy.grad(x, level) for x in images)
 
-    def scores_and_contents(images: Sequence[Tensor]) -> NDArray[np.float64]:
-        return np.array([(log_score(x), log_score(smoothed(x, _CONTENT_LEVEL))) for x in images]).T
+    def noisy(images: Iterable[Tensor], level: float, first: int) -> Iterator[Tensor]:
+        return (add_noise(x, level, first + index) for index, x in enumerate(images))
+
+    def contents(images: Sequence[Tensor]) -> NDArray[np.float64]:
+        return log_scores(smoothed(noisy(images, _CONTENT_LEVEL, seed), _CONTENT_LEVEL))
 
     with bar:
-        scores, contents = scores_and_contents(clean)
-        line = np.polyfit(contents, scores, 1)
-        of_clean = scores - np.polyval(line, contents)
-        scores, contents = scores_and_contents(degraded)
-        errors = scores - np.polyval(line, contents)
+        of_clean, contents_of_clean = log_scores(clean), contents(clean)
+        line = np.polyfit(contents_of_clean, of_clean, 1)
+        of_clean -= np.polyval(line, contents_of_clean)
+        of_degraded = log_scores(degraded)
+        errors = of_degraded - np.polyval(line, contents(degraded))
         uncertainty = math.sqrt(of_clean.var() / len(clean) + errors.var() / len(degraded))
         if errors.mean() <= _LEAST_ERRORS * uncertainty:
             raise LocregError(
                 "The critic does not find the degraded images worse than the clean ones: give more "
                 "of both that show the same kind of scenes, or train longer."
             )
-        chosen = slice(None, None, math.ceil(len(degraded) / _RESTORED))
-        change = errors.mean() - scores[chosen].mean()
-
-        @cache
-        def excess(level: float) -> float:
-            restored = [log_score(smoothed(y, level)) for y in degraded[chosen]]
-            return float(np.mean(restored) + change)
-
-        level, _ = best_lam(
-            lambda level: -(excess(level) ** 2), _FIRST_LEVEL, ratio=_LEVEL_RATIO, reach=_REACH
+        some = slice(None, None, math.ceil(len(degraded) / _RESTORED))
+        change = errors.mean() - of_degraded[some].mean()
+        level = growing_root(
+            lambda s: -(log_scores(smoothed(degraded[some], s)).mean() + change),
+            _FIRST_LEVEL,
+            refinements=_REFINEMENTS,
+            reach=_REACH,
         )
-        left = abs(excess(level))
-    if left > _MOST_EXCESS_LEFT * errors.mean():
-        raise LocregError(
-            "No strength of smoothing makes the degraded images look to the critic as the clean "
-            "ones do: their damage may be of another kind. Choose the strength by eye (locreg "
-            "denoise --sigma)."
-        )
-    return min(_BEST_OVER_CLEAN_LOOKING * level, _HIGHEST_LEVEL)
+        if level is None:
+            raise LocregError(_NO_STRENGTH)
+        left = log_scores(smoothed(degraded[some], level)).mean() + change
+        some = slice(None, None, math.ceil(len(clean) / _RESTORED))
+        left += of_clean[some].mean()
+
+        def excess(t: float) -> float:
+            images = list(noisy(clean[some], t, seed + len(clean)))
+            scores = log_scores(smoothed(images, level))
+            return float((scores - np.polyval(line, contents(images))).mean() - left)
+
+        noise = growing_root(excess, level, refinements=_REFINEMENTS, reach=_REACH)
+    if noise is None:
+        raise LocregError(_NO_STRENGTH)
+    return min(noise, _HIGHEST_LEVEL)
