@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tqdm import tqdm
@@ -27,12 +28,26 @@ KEY = ["weights", "checksum", "folder", "sigma", "given", "image"]
 VALUES = ["used_sigma", "lam", "psnr", "seconds"]
 
 
+def told_level(text: str) -> str:
+    """An argument: true, auto or a factor."""
+    if text not in ("true", "auto"):
+        float(text)
+    return text
+
+
+def told(sigma: float, given: str) -> float | Literal["auto"]:
+    """The noise level that the restoration is told."""
+    if given == "auto":
+        return "auto"
+    return sigma if given == "true" else sigma * float(given)
+
+
 def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, given: str) -> Row:
     """Degrade, restore and compare one image."""
     pixels = read_pixels(path, regularizer.in_channels)
     clean = torch.from_numpy(pixels)[None]
     noisy = add_noise(clean, sigma, seed_of(path.name, sigma))
-    found = locreg.restore(noisy, regularizer, sigma="auto" if given == "auto" else sigma)
+    found = locreg.restore(noisy, regularizer, sigma=told(sigma, given))
     return {
         "used_sigma": f"{found.sigma:.5f}",
         "lam": f"{found.lam:.6g}",
@@ -47,7 +62,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--sigma", type=float, nargs="+", required=True)
-    parser.add_argument("--given", choices=["true", "auto"], default="true")
+    parser.add_argument(
+        "--given",
+        type=told_level,
+        default="true",
+        help="the noise level told: true, auto (estimated), or a factor of the true one",
+    )
     parser.add_argument("--csv", type=Path, required=True)
     options = parser.parse_args()
 
