@@ -24,9 +24,9 @@ from locreg.weights import Weights, load_weights, save_weights
 _IMAGES = 100  # of each folder, that are scored
 _IMAGE_SIDE = 160  # of their centres, in pixels
 _RESTORED = 32  # of each folder, that are smoothed again and again
-_CONTENT_LEVEL = 0.3  # that leaves of an image what it shows, and no damage
-_FIRST_LEVEL = 0.04
-_REACH = 3  # doublings or halvings of this: 0.005 to 0.32
+_CONTENT_NOISE, _CONTENT_LEVEL = 0.3, 0.35  # that leave of an image what it shows, no damage
+_LEVELS = tuple(0.005 * 1.4**step for step in range(13))  # up to 0.28
+_MOST_EXCESS_LEFT = 0.5  # as a share of what there was
 _REFINEMENTS = 4
 _HIGHEST_LEVEL = 0.5  # that the packaged energies serve
 _LEAST_ERRORS = 2  # standard errors, from which on damage is no chance
@@ -114,15 +114,16 @@ def strength_of_damage(
 
     An image is smoothed by one gradient step of the energy, D(y; s) = y - s grad R(y; s). What
     images show makes their scores differ by more than the damage does, but most of that is
-    predicted by the score of D(y + 0.3 n; 0.3), where the damage went with the noise n. On clean
+    predicted by the score of D(y + 0.3 n; 0.35), where the damage went with the noise n. On clean
     images
 
-        log score of x = a + b log score of D(x + 0.3 n; 0.3) + error
+        log score of x = a + b log score of D(x + 0.3 n; 0.35) + error
 
-    is fitted. First s is found at which the smoothed images D(y; s) have a mean error of 0. These
-    look clean but a restored image is smoother than a clean one, so that this s is too small. Then
-    t is found at which clean images with white noise, D(x + t n; s), have the same mean error. For
-    white noise t is its level, whatever the energy and the critic.
+    is fitted. First s is found at which the smoothed images D(y; s) have a mean error of 0, or as
+    close to that as it comes. These look clean, but a restored image is smoother than a clean one,
+    so that this s is too small. Then t is found at which clean images with white noise,
+    D(x + t n; s), have the same mean error. For white noise t is about its
+    level, whatever the energy and the critic.
 
     Args:
         energy: noise-conditioned R(x; s).
@@ -153,12 +154,13 @@ def strength_of_damage(
         return (add_noise(x, level, first + index) for index, x in enumerate(images))
 
     def contents(images: Sequence[Tensor]) -> NDArray[np.float64]:
-        return log_scores(smoothed(noisy(images, _CONTENT_LEVEL, seed), _CONTENT_LEVEL))
+        return log_scores(smoothed(noisy(images, _CONTENT_NOISE, seed), _CONTENT_LEVEL))
 
     with bar:
         of_clean, contents_of_clean = log_scores(clean), contents(clean)
         line = np.polyfit(contents_of_clean, of_clean, 1)
-        of_clean -= np.polyval(line, contents_of_clean)
+        predicted = np.polyval(line, contents_of_clean)
+        of_clean -= predicted
         of_degraded = log_scores(degraded)
         errors = of_degraded - np.polyval(line, contents(degraded))
         uncertainty = math.sqrt(of_clean.var() / len(clean) + errors.var() / len(degraded))
@@ -169,24 +171,24 @@ def strength_of_damage(
             )
         some = slice(None, None, math.ceil(len(degraded) / _RESTORED))
         change = errors.mean() - of_degraded[some].mean()
-        level = growing_root(
-            lambda s: -(log_scores(smoothed(degraded[some], s)).mean() + change),
-            _FIRST_LEVEL,
-            refinements=_REFINEMENTS,
-            reach=_REACH,
-        )
-        if level is None:
+
+        excesses: dict[float, float] = {}
+        for s in _LEVELS:
+            excesses[s] = float(log_scores(smoothed(degraded[some], s)).mean() + change)
+            if excesses[s] <= 0:
+                break
+        level = min(excesses, key=lambda s: abs(excesses[s]))
+        left = excesses[level]
+        if abs(left) > _MOST_EXCESS_LEFT * errors.mean():
             raise LocregError(_NO_STRENGTH)
-        left = log_scores(smoothed(degraded[some], level)).mean() + change
         some = slice(None, None, math.ceil(len(clean) / _RESTORED))
         left += of_clean[some].mean()
 
         def excess(t: float) -> float:
-            images = list(noisy(clean[some], t, seed + len(clean)))
-            scores = log_scores(smoothed(images, level))
-            return float((scores - np.polyval(line, contents(images))).mean() - left)
+            scores = log_scores(smoothed(noisy(clean[some], t, seed + len(clean)), level))
+            return float((scores - predicted[some]).mean() - left)
 
-        noise = growing_root(excess, level, refinements=_REFINEMENTS, reach=_REACH)
+        noise = growing_root(excess, level, refinements=_REFINEMENTS)
     if noise is None:
         raise LocregError(_NO_STRENGTH)
     return min(noise, _HIGHEST_LEVEL)
