@@ -122,8 +122,8 @@ def strength_of_damage(
     is fitted. First s is found at which the smoothed images D(y; s) have a mean error of 0, or as
     close to that as it comes. These look clean, but a restored image is smoother than a clean one,
     so that this s is too small. Then t is found at which clean images with white noise,
-    D(x + t n; s), have the same mean error. For white noise t is about its
-    level, whatever the energy and the critic.
+    D(x + t n; s), have the same mean error. For white noise t is about its level, whatever the
+    energy and the critic.
 
     Args:
         energy: noise-conditioned R(x; s).
@@ -160,10 +160,10 @@ def strength_of_damage(
         of_clean, contents_of_clean = log_scores(clean), contents(clean)
         line = np.polyfit(contents_of_clean, of_clean, 1)
         predicted = np.polyval(line, contents_of_clean)
-        of_clean -= predicted
+        clean_errors = of_clean - predicted
         of_degraded = log_scores(degraded)
         errors = of_degraded - np.polyval(line, contents(degraded))
-        uncertainty = math.sqrt(of_clean.var() / len(clean) + errors.var() / len(degraded))
+        uncertainty = math.sqrt(clean_errors.var() / len(clean) + errors.var() / len(degraded))
         if errors.mean() <= _LEAST_ERRORS * uncertainty:
             raise LocregError(
                 "The critic does not find the degraded images worse than the clean ones: give more "
@@ -182,7 +182,7 @@ def strength_of_damage(
         if abs(left) > _MOST_EXCESS_LEFT * errors.mean():
             raise LocregError(_NO_STRENGTH)
         some = slice(None, None, math.ceil(len(clean) / _RESTORED))
-        left += of_clean[some].mean()
+        left += clean_errors[some].mean()
 
         def excess(t: float) -> float:
             scores = log_scores(smoothed(noisy(clean[some], t, seed + len(clean)), level))
