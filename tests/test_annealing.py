@@ -77,8 +77,8 @@ def test_the_levels_fall_from_the_first_to_the_observations():
             return Scaled(sigma)
 
     y = random_image(1, 1, 5, 5)
-    options = AnnealingOptions(steps=5, first_level=0.4, last_share=0.5, last_level=0.01)
-    annealed_proximal_gradient(y, Spy(), None, y, 0.1, 1.0, options)
+    options = AnnealingOptions(steps=5, first_level=0.4, last_level=0.01)
+    annealed_proximal_gradient(y, Spy(), None, y, 0.05, 1.0, options)
     np.testing.assert_allclose(seen, np.geomspace(0.4, 0.05, 5))
     seen.clear()
     annealed_proximal_gradient(y, Spy(), None, y, 0.1, 1.0, AnnealingOptions(steps=1))

@@ -1,8 +1,11 @@
 """The noise-conditioned critic and the denoising criterion."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from locreg.recipes import train_denoiser_from_folder
 from locreg.regularizer import LocalRegularizer, load
 from locreg.score_matching import (
     _BFLOAT16,
+    DenoisingCriterion,
     context_margin,
     denoising_loss,
     derivatives_are_right_in_bfloat16,
@@ -26,7 +30,7 @@ from locreg.score_matching import (
 )
 from locreg.training_files import checkpoint_path, log_path
 from locreg.training_options import CriticOptions, DenoiserRecipe, DenoisingOptions, SplitOptions
-from locreg.validation import DenoiserValidation, load_crops
+from locreg.validation import DenoiserValidation, load_crops, psnr
 from locreg.weights import Weights, load_weights, save_weights
 
 
@@ -138,6 +142,26 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(steps):
         assert (weight.grad * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_share_of_the_patches_has_weaker_noise(share):
+    """R = 0 leaves the noise, whose mean square is 1, or u^2 with u uniform in [0, 1]."""
+    critic = conditioned_critic().float()
+    for parameter in critic.parameters():
+        torch.nn.init.zeros_(parameter)
+    criterion = DenoisingCriterion(
+        clean=SimpleNamespace(patches=lambda batch, _: np.zeros((batch, 1, 8, 8), np.float32)),
+        noise=NoiseRange(low=0.1, high=0.1),
+        batch=2000,
+        seed=0,
+        precision="float32",
+        steps=1,
+        borders="mirrored",
+        weaker_noise=share,
+    )
+    loss = criterion.accumulate(critic, 0).item()
+    assert loss == pytest.approx(1 - share + share / 3, rel=0.03)
+
+
 def test_a_training_for_two_steps_says_so_and_denoises_in_two(folder, tmp_path):
     path = tmp_path / "w.safetensors"
     trained = train_denoiser_from_folder(path, recipe(folder, steps=2), progress=False)
@@ -168,6 +192,18 @@ def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch):
         assert training_precision("auto", gpu) == expected
     with pytest.raises(UsageError, match="precision must be one of"):
         DenoisingOptions(precision="float16")
+    with pytest.raises(UsageError, match=r"weaker_noise must be in \[0, 1\)"):
+        DenoisingOptions(weaker_noise=1.0)
+
+
+@pytest.mark.parametrize("name", ["denoise-rgb", "denoise-gray"])
+def test_told_too_high_a_level_the_packaged_energies_invent_nothing(name):
+    regularizer = load(name)
+    pixels = skimage.data.chelsea()[60:188, 100:228].astype(np.float32).transpose(2, 0, 1) / 255
+    clean = torch.from_numpy(pixels)[None, : regularizer.in_channels]
+    for told in (0.1, 0.2, 0.3, 0.4, 0.5):
+        found = locreg.restore(clean, regularizer, sigma=told).image
+        assert psnr(found, clean).item() > 20, told
 
 
 def test_bfloat16_changes_the_loss_and_its_gradient_little():
@@ -187,8 +223,6 @@ def test_bfloat16_changes_the_loss_and_its_gradient_little():
 
 @given(low=st.floats(0, 0.4), more=st.floats(0, 0.5), seed=st.integers(0, 99))
 def test_levels_lie_in_their_range(low, more, seed):
-    import numpy as np
-
     levels = draw_levels(
         50, NoiseRange(low=low, high=low + more + 1e-3), np.random.default_rng(seed)
     )

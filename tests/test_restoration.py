@@ -231,6 +231,8 @@ def test_levels_far_from_those_of_the_training_are_refused():
             restore(y, energy, sigma=sigma)
     assert restore(y, energy, sigma=0.12).sigma == 0.12
     identity = inpainting(torch.ones(9, 9, dtype=torch.bool), (1, 9, 9), y.device)
+    with pytest.raises(LocregError, match=r"trained for noise in 0\.05:0\.1"):
+        restore(y, energy, identity, sigma=0.2)
     annealed = restore(y, energy, identity, sigma=0.01, solver=AnnealingOptions(steps=3))
     sizes = [iterate.step_size for iterate in annealed.solution.history]
     weight = annealed.lam * 0.01  # tau = s / lam_s = s^2 / (lam sigma)

@@ -56,7 +56,7 @@ def annealed_proximal_gradient(
     """
     check_positive("lam", lam)
     sigma = max(sigma, LEAST_SIGMA)
-    last = max(options.last_level, sigma * options.last_share)
+    last = max(options.last_level, sigma)
     levels = np.geomspace(last, max(options.first_level, last), options.steps)[::-1].tolist()
     x, history = start, list[Iterate]()
     for level in levels:

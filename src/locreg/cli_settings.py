@@ -45,8 +45,8 @@ class Settings:
 
     weights: str = "auto"
     """Packaged weights or a file; auto is what restores best: denoise-rgb for colour images and
-    denoise-gray for grey ones, or ridge-rgb and ridge-gray with a solver or a rule for lam that
-    needs a critic."""
+    denoise-gray for grey ones, or ridge-rgb and ridge-gray for adam, gradient-descent,
+    proximal-gradient and lbfgs, and for the lam of score."""
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255), or auto."""
     lam: str = "auto"

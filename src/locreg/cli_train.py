@@ -47,17 +47,17 @@ class Restore:
     """
 
     clean: tuple[Path, ...]
-    """Clean images of the same kind: folders, or tar files."""
+    """Clean images of the same kind, at least six: folders, or tar files."""
     degraded: Path
-    """Folder of the images to restore. For noise a single one will do; for any other damage both
-    folders should hold a hundred, of at least 60 pixels in width and height."""
+    """Folder of the images to restore. For noise a single one will do, of at least 144 pixels in
+    width and height; for any other damage both folders should hold a hundred, of at least 60."""
     output: Output
     """Folder for the restored images."""
     damage: Literal["noise", "any"] = "noise"
     """noise: grain, stripes, sensor noise, of which strength, correlation and growth with
     brightness are learned. any: a critic learns what a damaged patch looks like, whatever it is,
-    such as JPEG, and the images are smoothed until they look clean to it; a blur stays. Where both
-    serve, noise is better."""
+    such as JPEG, and tells how strongly to smooth the images; a blur stays. Where both serve,
+    noise is better."""
     iterations: int | None = None
     """Of the training; by default 2000 for noise, 600 for any."""
     device: Device = "auto"

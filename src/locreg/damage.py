@@ -167,7 +167,7 @@ def strength_of_damage(
         if errors.mean() <= _LEAST_ERRORS * uncertainty:
             raise LocregError(
                 "The critic does not find the degraded images worse than the clean ones: give more "
-                "of both that show the same kind of scenes, or train longer."
+                "of both that show the same kind of scenes, or more iterations, and another output."
             )
         some = slice(None, None, math.ceil(len(degraded) / _RESTORED))
         change = errors.mean() - of_degraded[some].mean()

@@ -16,6 +16,7 @@ from locreg.options import LEAST_NOISE
 
 _SIDE = 48  # of the patches that noise is looked for in, in pixels
 _STEP = 24  # between them
+_LEAST_SIDE = 3 * _SIDE  # of an image: a patch and its neighbours on both sides
 _SMOOTHEST = 0.02  # share of an image's patches that are looked at
 _FEWEST_OF_IMAGE = 8  # of them, even where this is a larger share
 _SMOOTH_IMAGES = 0.2  # share of these that are taken: not every image has smooth places
@@ -127,8 +128,8 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
     if model.level < LEAST_NOISE or shortfall < -_MOST_SHORTFALL:
         raise LocregError(
             "In smooth places the degraded images are nearly as clean as the clean ones: their "
-            "damage is no noise, or hardly any. Let a critic learn it (locreg restore --damage "
-            "any, or locreg train)."
+            "damage is no noise, or hardly any. Let a critic learn how strong it is (locreg "
+            "restore --damage any)."
         )
     return model
 
@@ -149,7 +150,8 @@ def _moments(images: Iterable[Tensor], number: int, kind: str, clipped: bool) ->
         raise LocregError(
             f"The {kind} images are too few or too small to learn noise from: they hold {count} "
             f"smooth patches of {_SIDE} pixels, away from their borders and not over- or "
-            f"underexposed, and {_FEWEST} are needed."
+            f"underexposed, and {_FEWEST} are needed. Give more of them, of at least "
+            f"{_LEAST_SIDE} pixels in width and height."
         )
     patches, roughness = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     means = patches.mean((1, 2, 3))
@@ -173,7 +175,7 @@ def _smoothest_patches(x: Tensor, least: int, clipped: bool) -> tuple[Tensor, Te
     """
     apart = _SIDE // _STEP
     inner = slice(apart, -apart)
-    if min(x.shape[2:]) < _SIDE + 2 * apart * _STEP:
+    if min(x.shape[2:]) < _LEAST_SIDE:
         return x.new_empty((0, x.shape[1], _SIDE, _SIDE)), x.new_empty(0)
     patches = x[0].unfold(1, _SIDE, _STEP).unfold(2, _SIDE, _STEP).permute(1, 2, 0, 3, 4)
     spread = _without_trend(patches).square().mean((2, 3, 4))

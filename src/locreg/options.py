@@ -29,7 +29,7 @@ SERVED_SHARES = (0.7, 1.3)
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseRange:
-    """White Gaussian noise, its standard deviation uniform in [low, high] on the [0, 1] scale."""
+    """White Gaussian noise, its standard deviation in [low, high] on the [0, 1] scale."""
 
     low: float
     high: float
@@ -213,18 +213,16 @@ class AnnealingOptions:
     Attributes:
         steps: number of steps, each with one gradient.
         first_level: noise level of the first step.
-        last_share: the noise level of the last step, as a share of the observation's.
         last_level: the noise level of the last step is not below this.
     """
 
     steps: int = 16
     first_level: float = 0.2
-    last_share: float = 1.0
     last_level: float = 0.01
 
     def __post_init__(self) -> None:
         check_at_least(1, "steps", self.steps)
-        for name in ("first_level", "last_share", "last_level"):
+        for name in ("first_level", "last_level"):
             check_positive(name, getattr(self, name))
 
 

@@ -34,6 +34,7 @@ def recipe_for_noise(
             learning_rate=5e-4,
             last_learning_rate=3e-5,
             validate_every=1_000,
+            weaker_noise=0.0,  # that of one folder is learned, and varied by a third
         ),
     )
 

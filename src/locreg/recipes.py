@@ -159,7 +159,14 @@ def train_denoiser_from_folder(
     }
     trained = train_critic(
         DenoisingCriterion(
-            pool, noise, options.batch, seed, precision, options.steps, options.borders
+            clean=pool,
+            noise=noise,
+            batch=options.batch,
+            seed=seed,
+            precision=precision,
+            steps=options.steps,
+            borders=options.borders,
+            weaker_noise=options.weaker_noise,
         ),
         network,
         options,

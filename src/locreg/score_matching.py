@@ -48,7 +48,7 @@ def denoising_loss(
     Args:
         critic: a noise-conditioned critic.
         clean: x, images (B, C, H, W) in [0, 1].
-        noise: n, standard normal, of the same shape.
+        noise: n, of the same shape; standard normal where the noise is white and as strong as told.
         sigma: (B,) noise levels.
         precision: of the convolutions.
         steps: number of gradient steps.
@@ -141,6 +141,7 @@ class DenoisingCriterion:
         precision: of the convolutions.
         steps: number of gradient steps.
         borders: see `denoising_loss`.
+        weaker_noise: share of the patches with noise weaker than the level that is told.
     """
 
     clean: PatchPool
@@ -150,6 +151,7 @@ class DenoisingCriterion:
     precision: Precision
     steps: int
     borders: Borders
+    weaker_noise: float
     terms = ("denoising",)
 
     @property
@@ -166,6 +168,7 @@ class DenoisingCriterion:
             noise, sigma = _learned_noise(clean, self.noise, random)
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
+        noise = noise * _true_shares(self.batch, self.weaker_noise, random).to(device)
         dtype = getattr(torch, self.precision)
         loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps, self.borders)
         critic.zero_grad()
@@ -181,6 +184,13 @@ def _white_noise(
     sigma = torch.from_numpy(draw_levels(len(clean), noise, random))
     drawn = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
     return drawn.to(clean.device), sigma.to(clean.device)
+
+
+def _true_shares(count: int, weaker: float, random: np.random.Generator) -> Tensor:
+    """(B, 1, 1, 1) true noise levels, as shares of the told ones: 1, or anything below it."""
+    lower = random.random(count, dtype=np.float32)
+    shares = np.where(random.random(count) < weaker, lower, np.float32(1))
+    return torch.from_numpy(shares).view(-1, 1, 1, 1)
 
 
 def _learned_noise(

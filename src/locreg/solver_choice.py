@@ -151,7 +151,7 @@ def within_trained_levels(
     trained = regularizer.noise_range
     if trained is None or sigma is None:
         return solver
-    if isinstance(solver, AnnealingOptions):
+    if isinstance(solver, AnnealingOptions) and sigma <= SERVED_SHARES[1] * trained.high:
         return replace(
             solver,
             first_level=min(solver.first_level, trained.high),

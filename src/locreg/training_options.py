@@ -112,6 +112,8 @@ class DenoisingOptions(LoopOptions):
             has it and computes right in it, which is what auto looks for. The weights are float32
             in any case.
         steps: number of gradient steps that shall denoise together.
+        weaker_noise: share of the patches whose noise is weaker, by any factor, than the level that
+            is told. Without them an energy that is told too high a level smooths, and may invent.
     """
 
     iterations: int = 15_000
@@ -127,11 +129,14 @@ class DenoisingOptions(LoopOptions):
     borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
     steps: int = 1
+    weaker_noise: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, "patch_size", self.patch_size)
         check_at_least(1, "steps", self.steps)
+        if not 0 <= self.weaker_noise < 1:
+            raise UsageError(f"weaker_noise must be in [0, 1), got {self.weaker_noise}.")
         check_choice("borders", self.borders, get_args(Borders))
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
@@ -192,7 +197,7 @@ class SplitOptions:
 
     Attributes:
         seed: of the split, the patches, the noise and the initial weights.
-        held_out: images of each folder that are kept for validation.
+        held_out: images that are kept for validation; of degraded ones too, where a critic learns.
         validation_size: side of the centre crops that are restored to validate, in pixels.
         augment: flip and turn patches at random.
     """
