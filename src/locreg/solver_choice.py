@@ -17,6 +17,7 @@ from locreg.options import (
     GradientStepOptions,
     LBFGSOptions,
     MinimiserOptions,
+    NoiseRange,
     ProximalGradientOptions,
     SolverOptions,
 )
@@ -151,7 +152,9 @@ def within_trained_levels(
     trained = regularizer.noise_range
     if trained is None or sigma is None:
         return solver
-    if isinstance(solver, AnnealingOptions) and sigma <= SERVED_SHARES[1] * trained.high:
+    if sigma > SERVED_SHARES[1] * trained.high:
+        raise _untrained(sigma, trained)
+    if isinstance(solver, AnnealingOptions):
         return replace(
             solver,
             first_level=min(solver.first_level, trained.high),
@@ -167,9 +170,13 @@ def within_trained_levels(
                 f"{lowest * sigma:.2g}, and these weights were trained for noise in {trained}: "
                 "take fewer steps."
             )
-    if not SERVED_SHARES[0] * trained.low <= sigma <= SERVED_SHARES[1] * trained.high:
-        raise LocregError(
-            f"These weights were trained for noise in {trained}, and sigma is {sigma:.4g}: choose "
-            "others, or train some for this noise."
-        )
+    if sigma < SERVED_SHARES[0] * trained.low:
+        raise _untrained(sigma, trained)
     return solver
+
+
+def _untrained(sigma: float, trained: NoiseRange) -> LocregError:
+    return LocregError(
+        f"These weights were trained for noise in {trained}, and sigma is {sigma:.4g}: choose "
+        "others, or train some for this noise."
+    )
