@@ -233,7 +233,7 @@ def test_gradient_steps_take_no_level_that_was_not_trained():
 
 def test_a_damage_is_removed_in_the_one_step_that_its_strength_was_found_with():
     regularizer, y = conditioned(), random_image(1, 1, 12, 12, dtype=torch.float32)
-    regularizer.criterion = {"name": "damage", "level": 0.3, "noise": (0, 0.5), "steps": 1}
+    regularizer.criterion = {"name": "damage", "level": 0.3, "noise": (0, 0.5), "steps": 2}
     assert restore(y, regularizer).solution.gradients == 1
 
 

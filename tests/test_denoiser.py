@@ -315,7 +315,11 @@ def test_a_training_can_begin_with_narrower_weights(folder, tmp_path):
         train_denoiser_from_folder(tmp_path / "7.safetensors", widths[7], progress=False)
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "interrupted", ["validation.DenoiserValidation.__call__", "training._step"]
+)
+def test_a_resumed_training_equals_an_uninterrupted_one(interrupted, folder, tmp_path, monkeypatch):
+    """Stopped at a validation, or before the first iteration is done."""
     whole = train_denoiser_from_folder(
         tmp_path / "whole.safetensors", recipe(folder), progress=False
     )
@@ -325,7 +329,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkey
 
     cut = tmp_path / "cut.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(DenoiserValidation, "__call__", interrupt)
+        patch.setattr(f"locreg.{interrupted}", interrupt)
         with pytest.raises(InterruptedError):
             train_denoiser_from_folder(cut, recipe(folder), progress=False)
     assert checkpoint_path(cut).exists()

@@ -59,7 +59,7 @@ class Restore:
     such as JPEG, and tells how strongly to smooth the images; a blur stays. Where both serve,
     noise is better."""
     iterations: int | None = None
-    """Of the training; by default 2000 for noise, 600 for any."""
+    """Of the training; by default 1500 for noise, 600 for any."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False

@@ -19,9 +19,9 @@ from locreg.training_options import (
 
 
 def recipe_for_noise(
-    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 2_000
+    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 1_500
 ) -> DenoiserRecipe:
-    """For a folder of noisy images, in twenty to forty minutes, from the packaged energy."""
+    """For a folder of noisy images, in ten to thirty minutes, from the packaged energy."""
     return DenoiserRecipe(
         clean=clean,
         degraded=noisy,
@@ -30,10 +30,9 @@ def recipe_for_noise(
         data=SplitOptions(held_out=4),
         training=DenoisingOptions(
             iterations=iterations,
-            optimizer="adam",
-            learning_rate=5e-4,
-            last_learning_rate=3e-5,
-            validate_every=1_000,
+            learning_rate=3e-3,
+            last_learning_rate=6e-5,
+            validate_every=750,
             weaker_noise=0.0,  # that of one folder is learned, and varied by a third
         ),
     )

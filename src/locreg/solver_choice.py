@@ -43,7 +43,7 @@ _TWO_STEPS_FROM = 0.15
 def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
     """The solver that a regularizer was made for.
 
-    The paper's 50 Adam steps for a critic; with a noise-conditioned energy a gradient step or two
+    The paper's 50 Adam steps for a critic; with a noise-conditioned energy a few gradient steps
     for denoising, and annealing for any other operator.
     """
     if not regularizer.noise_conditioned:
@@ -54,12 +54,15 @@ def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverO
 def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
     """How many gradient steps of a noise-conditioned energy remove white noise of level sigma.
 
-    As many as it was trained for; of an energy that was trained for one, a second one helps where
-    the noise is so strong that one gradient sees too little of the image. One, where the level is
-    that of a damage, which was found with one (`locreg.damage`).
+    One, where the level was learned: that of a damage was found with one (`locreg.damage`), and
+    learned noise is taken away by one. Else as many as the energy was trained for; of one that was
+    trained for one, a second one helps where the noise is so strong that one gradient sees too
+    little of the image.
     """
+    if regularizer.learned_level is not None:
+        return 1
     levels = regularizer.noise_range
-    if regularizer.trained_steps > 1 or levels is None or regularizer.learned_level is not None:
+    if regularizer.trained_steps > 1 or levels is None:
         return regularizer.trained_steps
     return 2 if sigma >= _TWO_STEPS_FROM and sigma / 2 >= levels.low else 1
 

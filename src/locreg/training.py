@@ -108,6 +108,8 @@ def train_critic(
             _cut_log(log, state.iteration)
     elif log is not None and log.exists():
         raise LocregError(f"{log} is of another training: choose another name, or delete it.")
+    elif checkpoint is not None:
+        _save_state(state, checkpoint, recipe)  # so that it can be resumed from the first moment
 
     bar = tqdm(
         total=options.iterations,
