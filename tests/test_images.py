@@ -86,6 +86,18 @@ def test_metadata_is_kept(tmp_path):
     assert (found.xres, found.yres) == pytest.approx((11.811, 5.9055), rel=1e-3)
 
 
+def test_the_description_in_a_tiff_file_is_kept(tmp_path):
+    """ImageJ keeps the unit of length there, archives their captions."""
+    source, target = tmp_path / "in.tif", tmp_path / "out.tif"
+    image = pyvips.Image.new_from_array(np.zeros((4, 4), np.uint16)).copy(interpretation="grey16")
+    text = "ImageJ=1.54f\nunit=micron\nmin=0.0\nmax=4095.0\n"
+    image.set_type(pyvips.GValue.gstr_type, "image-description", text)
+    image.write_to_file(str(source))
+    read = read_image(source)
+    write_image(target, read.pixels, read)
+    assert pyvips.Image.new_from_file(str(target)).get("image-description") == text
+
+
 def test_values_out_of_range_are_clipped_in_integer_files(tmp_path):
     path = tmp_path / "out.png"
     write_image(path, np.array([[[-0.5, 0.5, 1.5]]], np.float32))

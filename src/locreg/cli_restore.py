@@ -305,7 +305,7 @@ def _restore_file(
     if found.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
     if denoising and settings.sigma == "auto" and found.sigma is not None:
-        _say_when_hardly_any_noise_was_found(job.source, found.sigma)
+        _say_when_hardly_any_noise_was_found(job.source, found.sigma, float(image.pixels.max()))
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
@@ -341,13 +341,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:
+def _say_when_hardly_any_noise_was_found(source: Path, sigma: float, brightest: float) -> None:
     """Noise of JPEG files and of cameras that smooth is not white: the estimate passes it by."""
+    from locreg.images import hint_at_unused_range
+
     if sigma < LEAST_NOISE:
         say(
             f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
             "is of another kind, as after JPEG: give --sigma, such as 0.03, or let locreg restore "
-            "learn it."
+            f"learn it.{hint_at_unused_range(brightest)}"
         )
 
 

@@ -47,9 +47,10 @@ class Restore:
     """
 
     clean: tuple[Path, ...]
-    """Clean images of the same kind, at least six: folders, or tar files."""
+    """Clean images of the same kind, at least six, for noise of at least 192 pixels in width and
+    height: folders, or tar files."""
     degraded: Path
-    """Folder of the images to restore. For noise a single one will do, of at least 144 pixels in
+    """Folder of the images to restore. For noise a single one will do, of at least 216 pixels in
     width and height; for any other damage both folders should hold a hundred, of at least 60."""
     output: Output
     """Folder for the restored images."""

@@ -36,9 +36,13 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 WRITABLE = tuple(sorted(_SAVE_OPTIONS))
 _SAMPLE_TYPES = ("uint8", "uint16", "float32")
-_METADATA = ("icc-", "exif-", "xmp-", "iptc-", "orientation", "resolution-unit")
+_METADATA = (
+    *("icc-", "exif-", "xmp-", "iptc-"),
+    *("image-description", "orientation", "resolution-unit"),
+)
 _INTERPRETATIONS = ("b-w", "grey16", "multiband", "rgb", "rgb16", "scrgb", "srgb")
 _LARGEST_FLOAT = 10.0
+_MOST_USED = 0.26  # of the range, where two bits or more are empty
 
 # Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -235,6 +239,16 @@ def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:
     return samples.astype(np.float32)
 
 
+def hint_at_unused_range(brightest: float) -> str:
+    """What to do where the brightest pixel is dark, as in 16-bit files of 12-bit cameras."""
+    if brightest > _MOST_USED:
+        return ""
+    return (
+        f" Or the range is hardly used, up to {brightest:.2g} of white, as in 16-bit files of "
+        "12-bit cameras: multiply the pixels first."
+    )
+
+
 def _from_unit_range(pixels: NDArray[np.float32], sample_type: str) -> NDArray[Any]:
     if sample_type == "float32":
         return pixels
@@ -299,7 +313,8 @@ def _open(path: ImageSource) -> Any:
 def _check_kind(image: Any, path: ImageSource) -> None:
     if "n-pages" in image.get_fields() and image.get("n-pages") > 1:
         raise LocregError(
-            f"{path} has {image.get('n-pages')} frames or pages: save the one you want by itself."
+            f"{path} has {image.get('n-pages')} frames or pages: save each as a file of its own "
+            "(in ImageJ: Save As, Image Sequence)."
         )
     if image.coding != "none" or image.interpretation not in _INTERPRETATIONS:
         raise LocregError(f"{path} is a {image.interpretation} image: convert it to RGB first.")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from locreg.errors import LocregError
+from locreg.images import hint_at_unused_range
 from locreg.options import LEAST_NOISE
 
 _SIDE = 48  # of the patches that noise is looked for in, in pixels
@@ -20,7 +21,8 @@ _LEAST_SIDE = 3 * _SIDE  # of an image: a patch and its neighbours on both sides
 _SMOOTHEST = 0.02  # share of an image's patches that are looked at
 _FEWEST_OF_IMAGE = 8  # of them, even where this is a larger share
 _SMOOTH_IMAGES = 0.2  # share of these that are taken: not every image has smooth places
-_FEWEST = 16  # of them in all
+_FEWEST = 16  # of them in all: a single image needs four by four
+_LEAST_SIDE_ALONE = _LEAST_SIDE + 3 * _STEP
 _MOST_SHORTFALL = 0.5  # share of a spectrum that may be below 0 by errors of measurement
 _MOST_CUT = 0.05  # share of a patch's values that may be cut off at 0 or 1
 _BRIGHTNESSES = 5  # groups of patches
@@ -129,7 +131,7 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
         raise LocregError(
             "In smooth places the degraded images are nearly as clean as the clean ones: their "
             "damage is no noise, or hardly any. Let a critic learn how strong it is (locreg "
-            "restore --damage any)."
+            f"restore --damage any).{hint_at_unused_range(max(float(x.max()) for x in noisy))}"
         )
     return model
 
@@ -151,7 +153,7 @@ def _moments(images: Iterable[Tensor], number: int, kind: str, clipped: bool) ->
             f"The {kind} images are too few or too small to learn noise from: they hold {count} "
             f"smooth patches of {_SIDE} pixels, away from their borders and not over- or "
             f"underexposed, and {_FEWEST} are needed. Give more of them, of at least "
-            f"{_LEAST_SIDE} pixels in width and height."
+            f"{_LEAST_SIDE} pixels in width and height (a single one: {_LEAST_SIDE_ALONE})."
         )
     patches, roughness = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     means = patches.mean((1, 2, 3))
