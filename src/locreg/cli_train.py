@@ -87,19 +87,19 @@ class Restore:
         from locreg.weights import load_weights
 
         recipe = self._recipe()
-        trained, kinds = path, {path: "denoising"}
+        checkpointed, criterion_of = path, {path: "denoising"}
         if isinstance(recipe, Recipe):
-            trained = critic_path(path)
-            kinds = {trained: "wasserstein", path: "damage"}
-        found = [file for file in kinds if file.exists()]
-        for file in found:
+            checkpointed = critic_path(path)
+            criterion_of = {checkpointed: "wasserstein", path: "damage"}
+        existing = [file for file in criterion_of if file.exists()]
+        for file in existing:
             sources = (*self.clean, self.degraded)
-            check_made_alike(file, load_weights(file), kinds[file], recipe.training, sources)
-        unfinished = can_resume(trained)
-        if path in found and not unfinished:
+            check_made_alike(file, load_weights(file), criterion_of[file], recipe.training, sources)
+        unfinished = can_resume(checkpointed)
+        if path in existing and not unfinished:
             say(f"{path} has been learned already.")
             return
-        resume = unfinished or bool(found)
+        resume = unfinished or bool(existing)  # of a damage the critic may be done already
         device, command = torch_device(self.device), shell_command(sys.argv[1:])
         if isinstance(recipe, Recipe):
             weights = learn_damage(path, recipe, resume=resume, device=device, command=command)
@@ -119,8 +119,8 @@ class Restore:
             raise LocregError(
                 f"{self.degraded} holds grey and colour images: sort them into two folders."
             )
-        of = recipe_for_noise if self.damage == "noise" else recipe_for_damage
-        recipe = partial(of, self.clean, self.degraded, 1 if channels == {1} else 3)
+        make_recipe = recipe_for_noise if self.damage == "noise" else recipe_for_damage
+        recipe = partial(make_recipe, self.clean, self.degraded, 1 if channels == {1} else 3)
         return recipe() if self.iterations is None else recipe(iterations=self.iterations)
 
 

@@ -152,35 +152,49 @@ def restore(
             "Gradient steps start at the image itself: leave start out, or choose another solver."
         )
     first = _first(y, operator, start)
-    usable = level
+    energy_level = level
     if level is not None and (operator is not None or isinstance(solver, AnnealingOptions)):
-        usable = max(level, LEAST_SIGMA)
+        energy_level = max(level, LEAST_SIGMA)
     at_level = regularizer
     if regularizer.depends_on_level:
-        if usable is None:
+        if energy_level is None:
             raise UsageError('These weights depend on the noise level: give sigma (or "auto").')
-        at_level = regularizer.at(usable)
+        at_level = regularizer.at(energy_level)
     solver = within_trained_levels(solver, regularizer, level)
 
     def invert(weight: float, observation: Tensor) -> Solution:
         origin = observation if first is y else first
         if isinstance(solver, GradientStepOptions):
-            assert usable is not None  # a noise-conditioned regularizer has asked for it
-            steps = solver.steps or usual_steps(regularizer, usable)
+            assert energy_level is not None  # a noise-conditioned regularizer has asked for it
+            steps = solver.steps or usual_steps(regularizer, energy_level)
             return gradient_steps(
-                observation, regularizer, operator, origin, usable, weight, steps, on_step=on_step
+                observation,
+                regularizer,
+                operator,
+                origin,
+                energy_level,
+                weight,
+                steps,
+                on_step=on_step,
             )
         if isinstance(solver, AnnealingOptions):
-            assert usable is not None
+            assert energy_level is not None
             return annealed_proximal_gradient(
-                observation, regularizer, operator, origin, usable, weight, solver, on_step=on_step
+                observation,
+                regularizer,
+                operator,
+                origin,
+                energy_level,
+                weight,
+                solver,
+                on_step=on_step,
             )
         objective = Objective(observation, at_level, weight, operator)
         return solve(objective, origin, solver, on_step=on_step)
 
     forward = _identity if operator is None else operator.A
     inversion = Inversion(y, invert, forward, observed)
-    chosen = _choose_lam(lam, inversion, regularizer, usable, denoising=operator is None)
+    chosen = _choose_lam(lam, inversion, regularizer, energy_level, denoising=operator is None)
     image = chosen.solution.image
     residual = y - forward(image)
     return Restoration(
