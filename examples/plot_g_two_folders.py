@@ -9,7 +9,7 @@ Nothing else is given.
 
 With photographs in two folders of your own it is one command:
 ``locreg restore --clean sharp/ --degraded noisy/ -o restored/``. This page trains for a minute; the
-command takes twenty to forty, and is better.
+command takes ten to thirty, and is better.
 """
 
 # %%
