@@ -6,9 +6,10 @@ import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locreg.errors import LocregError
+from locreg.errors import LocregError, UsageError
 from locreg.files import write_atomically
 from locreg.images import (
+    ImageFile,
     list_images,
     read_image,
     read_samples,
@@ -68,6 +69,43 @@ def test_unit_range_is_a_bijection_onto_the_levels(sample_type, data):
     assert unit.dtype == np.float32
     assert 0 <= unit[0] <= 1
     assert np.rint(unit.astype(np.float64) * largest) == level
+
+
+@pytest.mark.parametrize("name", ["deep.tif", "deep.png"])
+def test_files_of_a_12_bit_camera_come_back_with_every_level(tmp_path, name):
+    """4095 is white; what lies above it, such as a hot pixel, stays too."""
+    samples = np.append(np.arange(4096), [4500, 30_000]).astype(np.uint16).reshape(1, -1, 1)
+    pyvips.Image.new_from_array(samples).copy(interpretation="grey16").write_to_file(
+        str(tmp_path / name)
+    )
+    read = read_image(tmp_path / name, white=4095)
+    assert read.pixels[0, 0, 4095] == 1
+    np.testing.assert_array_equal(read.pixels[0, 0, :4096] * 4095, np.arange(4096))
+    write_image(tmp_path / f"out_{name}", read.pixels, read)
+    np.testing.assert_array_equal(read_samples(tmp_path / f"out_{name}"), samples)
+
+
+def test_float_files_may_have_any_white(tmp_path):
+    pixels = np.linspace(0, 4096, 60, dtype=np.float32).reshape(3, 4, 5)
+    source = ImageFile(pixels, None, "float32", {})
+    write_image(tmp_path / "counts.tif", pixels, source)
+    with pytest.raises(LocregError, match=r"up to 4096, where 1 is white: give --white"):
+        read_image(tmp_path / "counts.tif")
+    read = read_image(tmp_path / "counts.tif", white=4096)
+    np.testing.assert_array_equal(read.pixels, pixels / 4096)
+    write_image(tmp_path / "out.tif", read.pixels, read)
+    found = read_samples(tmp_path / "out.tif", white=4096)
+    np.testing.assert_array_equal(found.transpose(2, 0, 1), pixels)
+
+
+def test_a_white_that_the_file_cannot_have_is_refused(tmp_path):
+    write_image(tmp_path / "a.png", np.ones((1, 4, 4), dtype=np.float32))
+    with pytest.raises(LocregError, match=r"no values above 255: mend --white"):
+        read_image(tmp_path / "a.png", white=4095)
+    with pytest.raises(LocregError, match=r"up to 255, where 20 is white"):
+        read_image(tmp_path / "a.png", white=20)
+    with pytest.raises(UsageError, match="white must be positive"):
+        read_image(tmp_path / "a.png", white=0)
 
 
 def test_metadata_is_kept(tmp_path):

@@ -134,7 +134,7 @@ def test_a_thumbnail_among_the_images_is_left_out():
 def test_what_is_no_noise_is_refused():
     with pytest.raises(LocregError, match="no noise"):
         learn_noise(scenes(12, seed=5), scenes(12, seed=6))
-    with pytest.raises(LocregError, match="too few.*a single one: 216"):
+    with pytest.raises(LocregError, match=r"too few.*a single one: 216"):
         learn_noise(scenes(12, seed=5), scenes(1, seed=6, side=215))
     with pytest.raises(LocregError, match="no noise"):  # large enough
         learn_noise(scenes(2, seed=5, side=192), scenes(1, seed=6, side=216))

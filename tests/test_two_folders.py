@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import random_image
-from locreg.images import read_pixels, write_image
+from locreg.images import ImageFile, read_pixels, write_image
 from locreg.training_files import checkpoint_path
 from test_noise_model import KERNELS, model_of, scenes
 
@@ -57,6 +57,39 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     assert "learned already" in said
     assert "5 of 6 images are done already" in said
     assert (out / "0.png").exists()
+
+
+def test_images_of_a_12_bit_camera_need_their_white(locreg, folders, tmp_path):
+    clean, noisy = folders
+    for folder in folders:
+        (tmp_path / f"{folder.name}12").mkdir()
+        for path in list(folder.iterdir()):
+            pixels = 4096 * read_pixels(path, 3)
+            source = ImageFile(pixels, None, "float32", {})
+            write_image(tmp_path / f"{folder.name}12" / f"{path.stem}.tif", pixels, source)
+    arguments = ("--clean", clean, "--degraded", noisy, "-o", tmp_path / "a", "--iterations", "3")
+    assert locreg("restore", *arguments)[0] == 0
+    deep = (
+        "--clean",
+        f"{clean}12",
+        "--degraded",
+        f"{noisy}12",
+        "-o",
+        tmp_path / "b",
+        "--iterations",
+        "3",
+    )
+    status, _, said = locreg("restore", *deep, "--white", "4096")
+    assert status == 0, said
+    for path in sorted((tmp_path / "a").iterdir()):
+        eight, deep = (
+            read_pixels(path, 3),
+            read_pixels(tmp_path / "b" / f"{path.stem}.tif", 3, 4096),
+        )
+        np.testing.assert_allclose(deep.clip(0, 1), eight, atol=0.51 / 255)
+    learned = tmp_path / "b.safetensors"
+    status, _, said = locreg("denoise", f"{noisy}12", "-o", tmp_path / "c", "--weights", learned)
+    assert (status, "learned with --white 4096: restore with the same" in said) == (2, True)
 
 
 def test_an_interrupted_run_goes_on(locreg, folders, tmp_path, monkeypatch):

@@ -44,6 +44,8 @@ class Score:
     """Picture to write: png, jpg, pdf or svg."""
     weights: str = "auto"
     """Packaged weights or a file; auto is alr-rgb for colour images and alr-gray for grey ones."""
+    white: float | None = None
+    """Pixel value that counts as 1; by default the largest that the file can hold."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False
@@ -57,7 +59,7 @@ class Score:
         check_picture_name(self.output)
         if self.output.exists() and self.input.exists() and self.output.samefile(self.input):
             raise UsageError(f"{self.output} is the input itself, which is never overwritten.")
-        image = read_image(self.input)
+        image = read_image(self.input, self.white)
         name = critic_name(self.weights, image.pixels)
         regularizer = load_regularizer(name, self.device)
         try:

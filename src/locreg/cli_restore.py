@@ -238,6 +238,7 @@ def restore_files(
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
         regularizers[settings.weights] = settings.load(settings.weights)
+        _check_white(settings.white, regularizers[settings.weights])
     jobs = plan(source, target, settings.report, others=others)
     several = source.is_dir()
     waiting = [job for job in jobs if not (several and job.finished)]
@@ -275,7 +276,7 @@ def _restore_file(
     from locreg.solvers import Status
 
     sigma, lam = settings.noise_and_lam()
-    image = read_image(job.source)
+    image = read_image(job.source, settings.white)
     check_writable(job.target, image)
     name = settings.weights_for(image.pixels)
     if name not in regularizers:
@@ -309,12 +310,21 @@ def _restore_file(
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
-    record = {**restoration_record(job, name, regularizers[name], found), **task_record}
+    record = restoration_record(job, name, regularizers[name], found)
+    record |= {"white": settings.white, **task_record}
     if settings.json:
         print(json.dumps({**record, "history": history_record(found.solution)}))
     else:
         print(sentence(record))
     return _Done(image.pixels, pixels, found, record)
+
+
+def _check_white(white: float | None, regularizer: LocalRegularizer) -> None:
+    """A level that was learned is one on the scale of the images that it was learned from."""
+    learned = regularizer.learned_white
+    if regularizer.learned_level is not None and white != learned:
+        given = "without --white" if learned is None else f"with --white {learned:g}"
+        raise UsageError(f"These weights were learned {given}: restore with the same.")
 
 
 def _check_turns(image: Sequence[int], mask: Sequence[int], turn: int, mask_turn: int) -> None:

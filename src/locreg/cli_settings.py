@@ -19,6 +19,7 @@ from locreg.options import (
     SolverOptions,
     check_at_least,
     check_lam,
+    check_positive,
     check_sigma,
 )
 
@@ -68,6 +69,9 @@ class Settings:
     """The most steps; by default 50 for adam, 100 for lbfgs, 16 for annealing, 200 for
     gradient-descent and proximal-gradient. Of gradient-step their number; by default what the
     weights were trained for, or 2 where the noise is strong."""
+    white: float | None = None
+    """Pixel value that counts as 1, such as 4095 in the 16-bit files of a 12-bit camera; by default
+    the largest that the file can hold, and 1 in float files."""
     ensemble: bool = False
     """Average the energy over the 8 flips and turns of the image: 8 times as slow, a little
     better."""
@@ -82,7 +86,7 @@ class Settings:
     """Print one machine-readable record per image, with the energy at every step."""
 
     def noise_and_lam(self) -> tuple[float | Literal["auto"], Lam]:
-        """sigma and lam, checked.
+        """sigma and lam, checked as all other numbers are.
 
         Raises:
             UsageError: when one of them cannot be.
@@ -97,6 +101,8 @@ class Settings:
             raise UsageError(f"--lam {lam} needs noise: give a sigma above 0, or another --lam.")
         if self.steps is not None:
             check_at_least(1, "steps", self.steps)
+        if self.white is not None:
+            check_positive("white", self.white)
         return sigma, None if lam == "auto" else lam
 
     def weights_for(self, pixels: NDArray[np.float32]) -> str:

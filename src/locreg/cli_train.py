@@ -61,6 +61,9 @@ class Restore:
     noise is better."""
     iterations: int | None = None
     """Of the training; by default 1500 for noise, 600 for any."""
+    white: float | None = None
+    """Pixel value that counts as 1 in all images, such as 4095 in the 16-bit files of a 12-bit
+    camera; by default the largest that a file can hold, and 1 in float files."""
     device: Device = "auto"
     """Where to compute."""
     json: bool = False
@@ -77,7 +80,9 @@ class Restore:
         output = self.output.resolve()
         weights = self.output.parent / f"{output.name}.safetensors"
         self._learn(weights)
-        settings = Settings(weights=str(weights), device=self.device, json=self.json)
+        settings = Settings(
+            weights=str(weights), white=self.white, device=self.device, json=self.json
+        )
         return Denoise(input=self.degraded, output=self.output, settings=settings).run()
 
     def _learn(self, path: Path) -> None:
@@ -93,8 +98,7 @@ class Restore:
             criterion_of = {checkpointed: "wasserstein", path: "damage"}
         existing = [file for file in criterion_of if file.exists()]
         for file in existing:
-            sources = (*self.clean, self.degraded)
-            check_made_alike(file, load_weights(file), criterion_of[file], recipe.training, sources)
+            check_made_alike(file, load_weights(file), criterion_of[file], recipe)
         unfinished = can_resume(checkpointed)
         if path in existing and not unfinished:
             say(f"{path} has been learned already.")
@@ -120,7 +124,9 @@ class Restore:
                 f"{self.degraded} holds grey and colour images: sort them into two folders."
             )
         make_recipe = recipe_for_noise if self.damage == "noise" else recipe_for_damage
-        recipe = partial(make_recipe, self.clean, self.degraded, 1 if channels == {1} else 3)
+        recipe = partial(
+            make_recipe, self.clean, self.degraded, 1 if channels == {1} else 3, white=self.white
+        )
         return recipe() if self.iterations is None else recipe(iterations=self.iterations)
 
 

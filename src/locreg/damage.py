@@ -69,10 +69,10 @@ def learn_damage(
     if recipe.degraded is None or recipe.critic.filters is None:
         raise UsageError("Damage is learned from degraded images, by a ridge critic (filters).")
     check_new_output(output)
-    path, sources = critic_path(output), (*recipe.clean_paths, *recipe.degraded_paths)
+    path = critic_path(output)
     if resume and path.exists() and not checkpoint_path(path).exists():
         critic = load_weights(path)
-        check_made_alike(path, critic, "wasserstein", recipe.training, sources)
+        check_made_alike(path, critic, "wasserstein", recipe)
     else:
         critic = train_from_folders(
             path, recipe, resume=resume, device=device, command=command, progress=progress
@@ -82,7 +82,8 @@ def learn_damage(
     folders = []
     for paths in (recipe.clean_paths, recipe.degraded_paths):
         files, _ = split_sources(paths, held_out=0, seed=recipe.data.seed)
-        crops = load_crops(files[:_IMAGES], size=_IMAGE_SIDE, channels=channels)
+        some, white = files[:_IMAGES], recipe.data.white
+        crops = load_crops(some, size=_IMAGE_SIDE, channels=channels, white=white)
         folders.append([x.to(device) for x in crops])
     level = strength_of_damage(
         LocalRegularizer(energy).to(device),
@@ -91,10 +92,15 @@ def learn_damage(
         seed=recipe.data.seed,
         progress=progress,
     )
-    made = ("command", "locreg", "iterations", "clean", "degraded", "files")
+    made = ("command", "locreg", "iterations", "clean", "degraded", "files", "data")
     weights = Weights(
         critic=energy.critic.cpu(),
-        criterion={**energy.criterion, "name": "damage", "level": level},
+        criterion={
+            **energy.criterion,
+            "name": "damage",
+            "level": level,
+            "white": recipe.data.white,
+        },
         training={**{key: critic.training[key] for key in made}, "energy": energy.training},
     )
     save_weights(weights, output)

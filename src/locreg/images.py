@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from locreg.archives import ArchiveMember, list_archive
 from locreg.errors import LocregError
 from locreg.files import write_atomically
+from locreg.options import check_positive
 
 ImageSource = Path | ArchiveMember
 Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
@@ -41,7 +42,7 @@ _METADATA = (
     *("image-description", "orientation", "resolution-unit"),
 )
 _INTERPRETATIONS = ("b-w", "grey16", "multiband", "rgb", "rgb16", "scrgb", "srgb")
-_LARGEST_FLOAT = 10.0
+_MOST_WHITES = 10.0  # that a pixel may have, from the light of a star to a wrong unit
 _MOST_USED = 0.26  # of the range, where two bits or more are empty
 
 # Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
@@ -58,6 +59,7 @@ class ImageFile:
         sample_type: ``uint8``, ``uint16`` or ``float32``.
         metadata: colour profile, EXIF and the like, as libvips names them.
         resolution: horizontal and vertical, in pixels per millimetre.
+        white: value of the samples that is 1 in the pixels; by default the largest they can have.
     """
 
     pixels: NDArray[np.float32]
@@ -65,6 +67,7 @@ class ImageFile:
     sample_type: str
     metadata: dict[str, tuple[int, Any]]
     resolution: tuple[float, float] = (1.0, 1.0)
+    white: float | None = None
 
     @property
     def orientation(self) -> int:
@@ -133,14 +136,17 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in READABLE and not path.name.startswith(".")
 
 
-def read_image(path: Path) -> ImageFile:
+def read_image(path: Path, white: float | None = None) -> ImageFile:
     """Read a file with all that `write_image` needs to write it back.
+
+    Args:
+        white: value of the samples that becomes 1; by default the largest they can have.
 
     Raises:
         LocregError: as `read_samples`.
     """
     image = _open(path)
-    samples = _samples(image, path)
+    samples = _samples(image, path, white)
     bands = samples.shape[2]
     alpha = samples[:, :, -1:].transpose(2, 0, 1) if bands in (2, 4) else None
     metadata = {
@@ -148,15 +154,16 @@ def read_image(path: Path) -> ImageFile:
         for name in image.get_fields()
         if name.startswith(_METADATA)
     }
-    pixels = to_unit_range(to_channels(samples, 1 if bands < 3 else 3))
-    return ImageFile(pixels, alpha, samples.dtype.name, metadata, (image.xres, image.yres))
+    pixels = to_unit_range(to_channels(samples, 1 if bands < 3 else 3), white)
+    resolution = (image.xres, image.yres)
+    return ImageFile(pixels, alpha, samples.dtype.name, metadata, resolution, white)
 
 
 def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | None = None) -> None:
     """Write pixels (C, H, W) in [0, 1] atomically, in the format that the file name asks for.
 
     Integer samples are clipped and rounded; float samples are written as they are. ``source`` gives
-    bit depth, alpha and metadata; without it the file has 8 bits per sample.
+    bit depth, white, alpha and metadata; without it the file has 8 bits per sample.
 
     Raises:
         LocregError: when the format cannot hold the image, or the file cannot be written.
@@ -166,7 +173,7 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
     check_writable(path, source)
     suffix = path.suffix.lower()
     sample_type = source.sample_type if source else "uint8"
-    samples = _from_unit_range(pixels, sample_type)
+    samples = _from_unit_range(pixels, sample_type, source.white if source else None)
     if source is not None and source.alpha is not None:
         samples = np.concatenate([samples, source.alpha])
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples.transpose(1, 2, 0)))
@@ -232,11 +239,15 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
     return white, image.orientation
 
 
-def to_unit_range(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Samples of a file as float32 with nominal range [0, 1]."""
-    if np.issubdtype(samples.dtype, np.integer):
-        return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
-    return samples.astype(np.float32)
+def to_unit_range(samples: NDArray[Any], white: float | None = None) -> NDArray[np.float32]:
+    """Samples of a file as float32 with nominal range [0, 1], of which 1 is white."""
+    return samples.astype(np.float32) / np.float32(white or _largest(samples.dtype))
+
+
+def _largest(sample_type: Any) -> float:
+    """The value that is white where nothing else is said: of floats 1."""
+    integer = np.issubdtype(sample_type, np.integer)
+    return float(np.iinfo(sample_type).max) if integer else 1.0
 
 
 def hint_at_unused_range(brightest: float) -> str:
@@ -245,16 +256,18 @@ def hint_at_unused_range(brightest: float) -> str:
         return ""
     return (
         f" Or the range is hardly used, up to {brightest:.2g} of white, as in 16-bit files of "
-        "12-bit cameras: multiply the pixels first."
+        "12-bit cameras: give --white, such as 4095."
     )
 
 
-def _from_unit_range(pixels: NDArray[np.float32], sample_type: str) -> NDArray[Any]:
-    if sample_type == "float32":
-        return pixels
-    largest = np.iinfo(sample_type).max
+def _from_unit_range(
+    pixels: NDArray[np.float32], sample_type: str, white: float | None
+) -> NDArray[Any]:
     # In float64: float32 cannot tell 65535 neighbouring levels apart after scaling.
-    return np.asarray(np.rint(pixels.astype(np.float64).clip(0, 1) * largest), dtype=sample_type)
+    samples = pixels.astype(np.float64) * (white or _largest(sample_type))
+    if sample_type == "float32":
+        return samples.astype(np.float32)
+    return np.asarray(np.rint(samples.clip(0, _largest(sample_type))), dtype=sample_type)
 
 
 def to_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
@@ -271,23 +284,26 @@ def to_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
     return np.ascontiguousarray(colour.transpose(2, 0, 1))
 
 
-def read_samples(path: ImageSource) -> NDArray[Any]:
+def read_samples(path: ImageSource, white: float | None = None) -> NDArray[Any]:
     """Samples (H, W, C) of an image file exactly as stored: uint8, uint16 or float32.
 
     Raises:
+        UsageError: when white is not positive.
         LocregError: when the file is missing, not an image, damaged, has several frames, or holds
-            values that are not finite or far outside [0, 1].
+            values that are not finite or far above white.
     """
-    return _samples(_open(path), path)
+    return _samples(_open(path), path, white)
 
 
-def read_pixels(path: ImageSource, channels: int) -> NDArray[np.float32]:
+def read_pixels(
+    path: ImageSource, channels: int, white: float | None = None
+) -> NDArray[np.float32]:
     """Pixels (channels, H, W) of an image file in [0, 1]: alpha dropped, grey made or copied.
 
     Raises:
         LocregError: as `read_samples`.
     """
-    return to_unit_range(to_channels(read_samples(path), channels))
+    return to_unit_range(to_channels(read_samples(path, white), channels), white)
 
 
 def _open(path: ImageSource) -> Any:
@@ -322,9 +338,11 @@ def _check_kind(image: Any, path: ImageSource) -> None:
         raise LocregError(f"{path} has {image.bands} channels; grey, RGB and alpha are supported.")
 
 
-def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
+def _samples(image: Any, path: ImageSource, white: float | None = None) -> NDArray[Any]:
     import pyvips
 
+    if white is not None:
+        check_positive("white", white)
     _check_kind(image, path)
     try:
         samples = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
@@ -336,12 +354,14 @@ def _samples(image: Any, path: ImageSource) -> NDArray[Any]:
         raise LocregError(
             f"{path} stores {samples.dtype} samples; 8-bit, 16-bit and float images are supported."
         )
-    if samples.dtype == np.float32:
-        if not np.isfinite(samples).all():
-            raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
-        if np.abs(samples).max() > _LARGEST_FLOAT:
-            raise LocregError(
-                f"{path} holds float values up to {np.abs(samples).max():g}: "
-                "divide them by the white level, so that the range is [0, 1]."
-            )
+    if not np.isfinite(samples).all():
+        raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
+    if samples.dtype != np.float32 and white is not None and white > _largest(samples.dtype):
+        raise LocregError(f"{path} has no values above {_largest(samples.dtype):g}: mend --white.")
+    largest, white = float(np.abs(samples).max()), white or _largest(samples.dtype)
+    if largest > _MOST_WHITES * white:
+        raise LocregError(
+            f"{path} holds values up to {largest:g}, where {white:g} is white: give --white, the "
+            "value that stands for white."
+        )
     return samples

@@ -53,6 +53,7 @@ class PatchPool:
         channels: 1 (grey, BT.601 luma) or 3 (colour).
         seed: of the order, the crops and the patches.
         augment: whether a patch is flipped and turned at random (8 orientations).
+        white: pixel value that counts as 1; by default the largest that a file can hold.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class PatchPool:
         channels: int,
         seed: int,
         augment: bool = True,
+        white: float | None = None,
         capacity: int = 512,
         crop: int = 512,
         renewal: int = 10,
     ) -> None:
         self.size, self.channels, self.seed, self.augment = size, channels, seed, augment
-        self.crop, self.renewal = max(crop, size), renewal
+        self.white, self.crop, self.renewal = white, max(crop, size), renewal
         self.skipped: dict[ImageSource, str] = {}
         self._order = [
             files[i] for i in np.random.default_rng([_ORDER, seed]).permutation(len(files))
@@ -92,7 +94,7 @@ class PatchPool:
             )
         random = np.random.default_rng([_BATCH, self.seed, iteration])
         batch = [self._draw(images, random) for _ in range(count)]
-        return np.stack([to_unit_range(patch) for patch in batch])
+        return np.stack([to_unit_range(patch, self.white) for patch in batch])
 
     def _draw(
         self, images: list[NDArray[np.generic]], random: np.random.Generator
@@ -123,7 +125,7 @@ class PatchPool:
         if path in self.skipped:
             return None
         try:
-            image = to_channels(read_samples(path), self.channels)
+            image = to_channels(read_samples(path, self.white), self.channels)
             if min(image.shape[1:]) < self.size:
                 raise LocregError(f"{path} is smaller than a patch of {self.size} pixels.")
         except LocregError as error:

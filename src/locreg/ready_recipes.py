@@ -19,7 +19,11 @@ from locreg.training_options import (
 
 
 def recipe_for_noise(
-    clean: tuple[Path, ...], noisy: Path, channels: Literal[1, 3], iterations: int = 1_500
+    clean: tuple[Path, ...],
+    noisy: Path,
+    channels: Literal[1, 3],
+    iterations: int = 1_500,
+    white: float | None = None,
 ) -> DenoiserRecipe:
     """For a folder of noisy images, in ten to thirty minutes, from the packaged energy."""
     return DenoiserRecipe(
@@ -27,7 +31,7 @@ def recipe_for_noise(
         degraded=noisy,
         initial="denoise-gray" if channels == 1 else "denoise-rgb",
         critic=replace(DENOISER_CRITIC, channels=channels),
-        data=SplitOptions(held_out=4),
+        data=SplitOptions(held_out=4, white=white),
         training=DenoisingOptions(
             iterations=iterations,
             learning_rate=3e-3,
@@ -58,12 +62,13 @@ def recipe_for_damage(
     degraded: Path,
     channels: Literal[1, 3],
     iterations: int = RIDGE_TRAINING.iterations,
+    white: float | None = None,
 ) -> Recipe:
     """For a folder of images that are damaged in any way, in about five minutes: a ridge critic."""
     return Recipe(
         clean=clean,
         degraded=degraded,
         critic=CriticOptions(channels=channels, filters=96),
-        data=DataOptions(held_out=4, calibration_images=0),
+        data=DataOptions(held_out=4, calibration_images=0, white=white),
         training=replace(RIDGE_TRAINING, iterations=iterations),
     )

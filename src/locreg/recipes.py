@@ -142,13 +142,15 @@ def train_denoiser_from_folder(
         channels=channels,
         seed=seed,
         augment=recipe.data.augment,
+        white=recipe.data.white,
     )
     noise: NoiseRange | NoiseModel = recipe.noise or DENOISER_NOISE
     if recipe.degraded is not None:
         noise = _learn_noise(recipe, clean)
     validate = None
     if held_out:
-        crops = load_crops(clean_held_out, size=recipe.data.validation_size, channels=channels)
+        size, white = recipe.data.validation_size, recipe.data.white
+        crops = load_crops(clean_held_out, size=size, channels=channels, white=white)
         validate = DenoiserValidation([x.to(device) for x in crops], seed, noise, options.steps)
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
@@ -184,6 +186,7 @@ def train_denoiser_from_folder(
             "level": noise.level if isinstance(noise, NoiseModel) else None,
             "noise": [noise.low, noise.high] if isinstance(noise, NoiseRange) else None,
             "steps": options.steps,
+            "white": recipe.data.white,
         },
         training={**training_record(options, trained, command), **sources},
     )
@@ -224,6 +227,7 @@ def _unpaired(
             channels=recipe.critic.channels,
             seed=2 * recipe.data.seed + offset,
             augment=recipe.data.augment and recipe.degraded is None,
+            white=recipe.data.white,
         )
 
     others = None if recipe.data.common_patches else pool(degraded, 2)
@@ -244,7 +248,10 @@ def _validation(
             patches, recipe.training.penalty, recipe.training.penalty_form, batches
         )
     crops = load_crops(
-        files.clean_held_out, size=recipe.data.validation_size, channels=recipe.critic.channels
+        files.clean_held_out,
+        size=recipe.data.validation_size,
+        channels=recipe.critic.channels,
+        white=recipe.data.white,
     )
     images = [x.to(device) for x in crops]
     return WhiteNoiseValidation(images, recipe.validation_sigma, recipe.data.seed)
@@ -262,7 +269,8 @@ def _calibrated(
     def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
         size, channels = recipe.data.calibration_size, recipe.critic.channels
-        return [x.to(device) for x in load_crops(chosen, size=size, channels=channels)]
+        found = load_crops(chosen, size=size, channels=channels, white=recipe.data.white)
+        return [x.to(device) for x in found]
 
     clean, seed = crops(files.clean), recipe.data.seed
     critic = weights.critic.to(device)
@@ -328,8 +336,10 @@ def _learn_noise(recipe: DenoiserRecipe, clean: list[ImageSource]) -> NoiseModel
     noisy = list_sources(recipe.degraded_paths)
     order = np.random.default_rng(recipe.data.seed).permutation(len(noisy))
     parts = [clean[:_NOISE_IMAGES], [noisy[i] for i in order[:_NOISE_IMAGES]]]
-    size, channels = _NOISE_IMAGE_SIZE, recipe.critic.channels
-    crops = [load_crops(part, size=size, channels=channels) for part in parts]
+    channels, white = recipe.critic.channels, recipe.data.white
+    crops = [
+        load_crops(part, size=_NOISE_IMAGE_SIZE, channels=channels, white=white) for part in parts
+    ]
     return learn_noise(*crops, seed=recipe.data.seed)
 
 

@@ -75,7 +75,8 @@ def refine_from_folder(
     minimisation = LBFGSOptions(steps=options.solver_steps, tolerance=options.solver_tolerance)
 
     def crops(files: list[ImageSource], size: int) -> list[Tensor]:
-        return [x.to(device) for x in load_crops(files, size=size, channels=channels)]
+        found = load_crops(files, size=size, channels=channels, white=data.white)
+        return [x.to(device) for x in found]
 
     critic.to(device)
     lam = recipe.lam
@@ -88,7 +89,12 @@ def refine_from_folder(
         validate = MinimiserValidation(images, recipe.sigma, lam, data.seed, minimisation)
     initial_quality = validate(critic)[0] if validate else None
     pool = PatchPool(
-        clean, size=options.patch_size, channels=channels, seed=data.seed, augment=data.augment
+        clean,
+        size=options.patch_size,
+        channels=channels,
+        seed=data.seed,
+        augment=data.augment,
+        white=data.white,
     )
     sources = {
         "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",

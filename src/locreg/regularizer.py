@@ -94,6 +94,12 @@ class LocalRegularizer(nn.Module):
         return level
 
     @property
+    def learned_white(self) -> float | None:
+        """Pixel value that counted as 1 in these images; None: the largest that a file can hold."""
+        white: float | None = self.criterion.get("white")
+        return white
+
+    @property
     def learned_noise(self) -> bool:
         """Whether it was trained to remove the noise of a folder, and no white noise."""
         return self.learned_level is not None and self.noise_range is None

@@ -14,7 +14,7 @@ import torch
 from locreg.errors import LocregError, UsageError
 from locreg.images import ImageSource, list_sources
 from locreg.training import TrainedCritic
-from locreg.training_options import LoopOptions
+from locreg.training_options import DenoiserRecipe, LoopOptions, Recipe
 from locreg.version import __version__
 from locreg.weights import Weights
 
@@ -98,18 +98,19 @@ def listing(sources: Iterable[ImageSource]) -> str:
 
 
 def check_made_alike(
-    path: Path, weights: Weights, criterion: str, options: LoopOptions, sources: Iterable[Path]
+    path: Path, weights: Weights, criterion: str, recipe: Recipe | DenoiserRecipe
 ) -> None:
     """Refuse weights that were made in another way than is asked for now.
 
     Raises:
-        LocregError: when criterion, number of iterations or images are others.
+        LocregError: when criterion, number of iterations, images or their white are others.
     """
-    made = weights.training
+    made, sources = weights.training, [*recipe.clean_paths, *recipe.degraded_paths]
     if (
         weights.criterion.get("name") != criterion
-        or made.get("iterations") != options.iterations
-        or made.get("files") != listing(list_sources([*sources]))
+        or made.get("iterations") != recipe.training.iterations
+        or made.get("files") != listing(list_sources(sources))
+        or made.get("data", {}).get("white") != recipe.data.white
     ):
         raise LocregError(
             f"{path} was learned from other images or with other options: give another output, or "

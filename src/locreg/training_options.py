@@ -200,14 +200,19 @@ class SplitOptions:
         held_out: images that are kept for validation; of degraded ones too, where a critic learns.
         validation_size: side of the centre crops that are restored to validate, in pixels.
         augment: flip and turn patches at random.
+        white: pixel value that counts as 1, such as 4095 in the 16-bit files of a 12-bit camera; by
+            default the largest that a file can hold, and 1 in float files.
     """
 
     seed: int = 0
     held_out: int = 12
     validation_size: int = 96
     augment: bool = True
+    white: float | None = None
 
     def __post_init__(self) -> None:
+        if self.white is not None:
+            check_positive("white", self.white)
         for name in ("seed", "held_out"):
             check_at_least(0, name, getattr(self, name))
         check_at_least(16, "validation_size", self.validation_size)

@@ -34,8 +34,10 @@ def psnr(x: Tensor, reference: Tensor) -> Tensor:
     return -10 * error.log10()
 
 
-def load_crops(files: Sequence[ImageSource], *, size: int, channels: int) -> list[Tensor]:
-    """The centre crops (1, channels, <= size, <= size) of image files.
+def load_crops(
+    files: Sequence[ImageSource], *, size: int, channels: int, white: float | None = None
+) -> list[Tensor]:
+    """The centre crops (1, channels, <= size, <= size) of image files, of which 1 is white.
 
     Files that cannot be read are named in the log and left out.
 
@@ -45,7 +47,7 @@ def load_crops(files: Sequence[ImageSource], *, size: int, channels: int) -> lis
     crops = []
     for path in files:
         try:
-            pixels = read_pixels(path, channels)
+            pixels = read_pixels(path, channels, white)
         except LocregError as error:
             log.warning("skipped: %s", error)
             continue
