@@ -60,35 +60,30 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
 
 
 def test_images_of_a_12_bit_camera_need_their_white(locreg, folders, tmp_path):
-    clean, noisy = folders
-    for folder in folders:
-        (tmp_path / f"{folder.name}12").mkdir()
-        for path in list(folder.iterdir()):
+    deep = [tmp_path / f"{folder.name}12" for folder in folders]
+    for folder, deeper in zip(folders, deep, strict=True):
+        deeper.mkdir()
+        for path in folder.iterdir():
             pixels = 4096 * read_pixels(path, 3)
             source = ImageFile(pixels, None, "float32", {})
-            write_image(tmp_path / f"{folder.name}12" / f"{path.stem}.tif", pixels, source)
-    arguments = ("--clean", clean, "--degraded", noisy, "-o", tmp_path / "a", "--iterations", "3")
-    assert locreg("restore", *arguments)[0] == 0
-    deep = (
-        "--clean",
-        f"{clean}12",
-        "--degraded",
-        f"{noisy}12",
-        "-o",
-        tmp_path / "b",
-        "--iterations",
-        "3",
-    )
-    status, _, said = locreg("restore", *deep, "--white", "4096")
-    assert status == 0, said
-    for path in sorted((tmp_path / "a").iterdir()):
-        eight, deep = (
-            read_pixels(path, 3),
-            read_pixels(tmp_path / "b" / f"{path.stem}.tif", 3, 4096),
+            write_image(deeper / f"{path.stem}.tif", pixels, source)
+
+    def restored(clean, degraded, name, *more):
+        output, short = tmp_path / name, ("--iterations", "3")
+        return locreg(
+            "restore", "--clean", clean, "--degraded", degraded, "-o", output, *short, *more
         )
-        np.testing.assert_allclose(deep.clip(0, 1), eight, atol=0.51 / 255)
-    learned = tmp_path / "b.safetensors"
-    status, _, said = locreg("denoise", f"{noisy}12", "-o", tmp_path / "c", "--weights", learned)
+
+    assert restored(*folders, "a")[0] == 0
+    assert restored(*deep, "b", "--white", "4096")[0] == 0
+    for path in sorted((tmp_path / "a").iterdir()):
+        found = read_pixels(tmp_path / "b" / f"{path.stem}.tif", 3, white=4096)
+        np.testing.assert_allclose(found.clip(0, 1), read_pixels(path, 3), atol=0.51 / 255)
+
+    status, _, said = restored(*deep, "b")
+    assert (status, "or with other options" in said) == (1, True)
+    learned = ("--weights", tmp_path / "b.safetensors")
+    status, _, said = locreg("denoise", deep[1], "-o", tmp_path / "c", *learned)
     assert (status, "learned with --white 4096: restore with the same" in said) == (2, True)
 
 
