@@ -114,15 +114,20 @@ def test_an_image_without_white_noise_gets_a_hint(files, capsys, monkeypatch):
     assert status == 0
     assert "hardly any white noise was found" in err
     assert "--sigma, such as 0.03" in err
-    assert "--white" not in err
-    write_image(files / "dark.png", np.broadcast_to(ramp / 16, (3, 60, 60)).copy())
-    status, _, err = run(capsys, monkeypatch, "denoise", "dark.png", "-o", "dark_out.png")
-    assert status == 0
-    assert (
-        "up to 0.063 of white, as in 16-bit files of 12-bit cameras: give --white, such as" in err
-    )
     command = ("denoise", "smooth.png", "-o", "out.png", "--sigma", "0.03")
     assert run(capsys, monkeypatch, *command)[2] == ""
+
+
+def test_a_file_that_hardly_uses_its_range_gets_a_hint(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    dark = np.linspace(0, 1 / 16, 900, dtype=np.float32).reshape(1, 30, 30)
+    write_image(files / "dark.png", dark, ImageFile(dark, None, "uint16", {}))
+    command = ("denoise", "dark.png", "-o", "out.png", "--sigma", "0.03")
+    status, _, err = run(capsys, monkeypatch, *command)
+    assert status == 0
+    assert "dark.png: the brightest pixel has 0.063 of the largest value" in err
+    assert "--white, such as 4095" in err
+    assert run(capsys, monkeypatch, *command, "--white", "4096")[2] == ""
 
 
 @pytest.mark.parametrize("task", [*TASKS, "denoise"])

@@ -271,12 +271,15 @@ def _restore_file(
 ) -> _Done:
     import torch
 
-    from locreg.images import check_writable, read_image, write_image
+    from locreg.images import check_writable, hint_at_unused_range, read_image, write_image
     from locreg.records import history_record, restoration_record, sentence
     from locreg.solvers import Status
 
     sigma, lam = settings.noise_and_lam()
     image = read_image(job.source, settings.white)
+    hint = hint_at_unused_range(float(image.pixels.max()))
+    if hint is not None and image.sample_type == "uint16" and settings.white is None:
+        say(f"{job.source}: {hint}")
     check_writable(job.target, image)
     name = settings.weights_for(image.pixels)
     if name not in regularizers:
@@ -306,7 +309,7 @@ def _restore_file(
     if found.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
     if denoising and settings.sigma == "auto" and found.sigma is not None:
-        _say_when_hardly_any_noise_was_found(job.source, found.sigma, float(image.pixels.max()))
+        _say_when_hardly_any_noise_was_found(job.source, found.sigma)
     pixels = found.image[0].cpu().numpy()
     factor = pixels.shape[1] // image.pixels.shape[1]
     write_image(job.target, pixels, image.enlarged(factor))
@@ -351,15 +354,13 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _say_when_hardly_any_noise_was_found(source: Path, sigma: float, brightest: float) -> None:
+def _say_when_hardly_any_noise_was_found(source: Path, sigma: float) -> None:
     """Noise of JPEG files and of cameras that smooth is not white: the estimate passes it by."""
-    from locreg.images import hint_at_unused_range
-
     if sigma < LEAST_NOISE:
         say(
             f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
             "is of another kind, as after JPEG: give --sigma, such as 0.03, or let locreg restore "
-            f"learn it.{hint_at_unused_range(brightest)}"
+            "learn it."
         )
 
 

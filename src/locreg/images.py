@@ -250,13 +250,13 @@ def _largest(sample_type: Any) -> float:
     return float(np.iinfo(sample_type).max) if integer else 1.0
 
 
-def hint_at_unused_range(brightest: float) -> str:
+def hint_at_unused_range(brightest: float) -> str | None:
     """What to do where the brightest pixel is dark, as in 16-bit files of 12-bit cameras."""
     if brightest > _MOST_USED:
-        return ""
+        return None
     return (
-        f" Or the range is hardly used, up to {brightest:.2g} of white, as in 16-bit files of "
-        "12-bit cameras: give --white, such as 4095."
+        f"the brightest pixel has {brightest:.2g} of the largest value; where less is white, as in "
+        "16-bit files of 12-bit cameras, give --white, such as 4095."
     )
 
 

@@ -128,10 +128,11 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
     values, _ = _spectrum(model, _STEPS_OF_TORUS, _STEPS_OF_TORUS)
     shortfall = values.clamp_max(0).sum() / values.clamp_min(0).sum()
     if model.level < LEAST_NOISE or shortfall < -_MOST_SHORTFALL:
+        hint = hint_at_unused_range(max(float(x.max()) for x in noisy))
         raise LocregError(
             "In smooth places the degraded images are nearly as clean as the clean ones: their "
             "damage is no noise, or hardly any. Let a critic learn how strong it is (locreg "
-            f"restore --damage any).{hint_at_unused_range(max(float(x.max()) for x in noisy))}"
+            "restore --damage any)." + (f" Or: {hint}" if hint else "")
         )
     return model
 
