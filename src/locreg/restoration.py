@@ -164,31 +164,13 @@ def restore(
 
     def invert(weight: float, observation: Tensor) -> Solution:
         origin = observation if first is y else first
-        if isinstance(solver, GradientStepOptions):
+        if isinstance(solver, GradientStepOptions | AnnealingOptions):
             assert energy_level is not None  # a noise-conditioned regularizer has asked for it
+            given = (observation, regularizer, operator, origin, energy_level, weight)
+            if isinstance(solver, AnnealingOptions):
+                return annealed_proximal_gradient(*given, solver, on_step=on_step)
             steps = solver.steps or usual_steps(regularizer, energy_level)
-            return gradient_steps(
-                observation,
-                regularizer,
-                operator,
-                origin,
-                energy_level,
-                weight,
-                steps,
-                on_step=on_step,
-            )
-        if isinstance(solver, AnnealingOptions):
-            assert energy_level is not None
-            return annealed_proximal_gradient(
-                observation,
-                regularizer,
-                operator,
-                origin,
-                energy_level,
-                weight,
-                solver,
-                on_step=on_step,
-            )
+            return gradient_steps(*given, steps, on_step=on_step)
         objective = Objective(observation, at_level, weight, operator)
         return solve(objective, origin, solver, on_step=on_step)
 
