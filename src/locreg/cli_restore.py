@@ -238,7 +238,6 @@ def restore_files(
     regularizers: dict[str, LocalRegularizer] = {}
     if settings.weights != "auto":  # a wrong name shows before any image is read
         regularizers[settings.weights] = settings.load(settings.weights)
-        _check_white(settings.white, regularizers[settings.weights])
     jobs = plan(source, target, settings.report, others=others)
     several = source.is_dir()
     waiting = [job for job in jobs if not (several and job.finished)]
@@ -320,14 +319,6 @@ def _restore_file(
     else:
         print(sentence(record))
     return _Done(image.pixels, pixels, found, record)
-
-
-def _check_white(white: float | None, regularizer: LocalRegularizer) -> None:
-    """A level that was learned is one on the scale of the images that it was learned from."""
-    learned = regularizer.learned_white
-    if regularizer.learned_level is not None and white != learned:
-        given = "without --white" if learned is None else f"with --white {learned:g}"
-        raise UsageError(f"These weights were learned {given}: restore with the same.")
 
 
 def _check_turns(image: Sequence[int], mask: Sequence[int], turn: int, mask_turn: int) -> None:

@@ -112,10 +112,20 @@ class Settings:
         return weights_name(self.weights, kind, pixels)
 
     def load(self, name: str) -> LocalRegularizer:
-        """The regularizer of these weights, as it was asked for."""
-        return load_regularizer(
+        """The regularizer of these weights, as it was asked for.
+
+        Raises:
+            UsageError: when they were learned from images of another white, on whose scale their
+                level is.
+        """
+        regularizer = load_regularizer(
             name, self.device, precision=self.precision, symmetric=self.ensemble
         )
+        learned = regularizer.learned_white
+        if regularizer.learned_level is not None and self.white != learned:
+            given = "without --white" if learned is None else f"with --white {learned:g}"
+            raise UsageError(f"These weights were learned {given}: restore with the same.")
+        return regularizer
 
     def solver_options(self, regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
         """The solver that was chosen, or that the weights were made for."""
