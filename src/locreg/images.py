@@ -354,6 +354,12 @@ def _samples(image: Any, path: ImageSource, white: float | None = None) -> NDArr
         raise LocregError(
             f"{path} stores {samples.dtype} samples; 8-bit, 16-bit and float images are supported."
         )
+    if samples.dtype == np.float32 or white is not None:  # others cannot leave their range
+        _check_values(samples, path, white)
+    return samples
+
+
+def _check_values(samples: NDArray[Any], path: ImageSource, white: float | None) -> None:
     if not np.isfinite(samples).all():
         raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
     if samples.dtype != np.float32 and white is not None and white > _largest(samples.dtype):
@@ -364,4 +370,3 @@ def _samples(image: Any, path: ImageSource, white: float | None = None) -> NDArr
             f"{path} holds values up to {largest:g}, where {white:g} is white: give --white, the "
             "value that stands for white."
         )
-    return samples
