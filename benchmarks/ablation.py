@@ -26,17 +26,18 @@ from locreg.critic import PatchCritic, standard_layers
 from locreg.images import ImageSource
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
-from locreg.ready_recipes import RIDGE_TRAINING
 from locreg.recipes import train_from_folders
 from locreg.refinement import refine_from_folder
 from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training import train_critic
 from locreg.training_files import can_resume, checkpoint_path
 from locreg.training_options import (
+    RIDGE_TRAINING,
     CalibratedOptions,
     CriticOptions,
     DataOptions,
     Recipe,
+    RidgeCriticOptions,
     TrainingOptions,
 )
 from locreg.validation import WhiteNoiseValidation, load_crops
@@ -55,7 +56,7 @@ DEEP = Recipe(
 RIDGE = replace(
     DEEP,
     noise=NoiseRange(low=SIGMA, high=SIGMA),
-    critic=CriticOptions(channels=1, filters=64),
+    critic=RidgeCriticOptions(channels=1, filters=64),
     training=replace(RIDGE_TRAINING, validate_every=600),
 )
 
@@ -92,7 +93,7 @@ TRIALS: dict[str, Recipe] = {
     "ridge, Muon in place of Adam": changed(RIDGE, optimizer="muon"),
     "ridge, noise of 0.05 to 0.3": replace(RIDGE, noise=DEEP.noise),
     "ridge, potentials of groups of 4 filters": replace(
-        RIDGE, critic=CriticOptions(channels=1, filters=64, group=4)
+        RIDGE, critic=RidgeCriticOptions(channels=1, filters=64, group=4)
     ),
     "ridge, the same images": replace(RIDGE, data=replace(UNCALIBRATED, common_patches=True)),
     "ridge, 1,800 iterations": changed(RIDGE, iterations=1_800),

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 import pyvips
 
-from locreg.errors import UsageError
 from locreg.images import read_samples
 from locreg.training_files import listing
-from locreg.training_options import CriticOptions, DenoiserRecipe
 from locreg.version import __version__
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
@@ -408,10 +406,7 @@ def test_packaged_weights_are_small_and_described(locreg):
         ((), 2, "either"),
         (("--noise", "0.1", "--iterations", "0"), 2, "iterations"),
         (("--noise", "0.1", "--channels", "2"), 2, "channels"),
-        (("--noise", "0.1", "--filters", "0"), 2, "filters"),
-        (("--noise", "0.1", "--filters", "6", "--group", "4"), 2, "multiple of group"),
-        (("--noise", "0.1", "--group", "4"), 2, "multiple of group"),
-        (("--noise", "0.1", "--filters", "8", "--activation", "silu"), 2, "activation"),
+        (("--noise", "0.1", "--filters", "8"), 2, "train-ridge"),
         (("--noise", "0.1"), 1, "holds no images"),
     ],
 )
@@ -426,14 +421,25 @@ def test_wrong_training_fails_in_one_sentence(locreg, tmp_path, arguments, statu
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
 
 
-def test_a_denoising_energy_has_no_filters(locreg, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--filters", "0"), "filters"),
+        (("--channels", "2"), "channels"),
+        (("--filters", "6", "--group", "4"), "multiple of group"),
+        (("--activation", "silu"), "--activation"),
+        (("--patch-size", "12"), "at least 13"),
+    ],
+)
+def test_a_wrong_ridge_critic_is_refused(locreg, tmp_path, arguments, words):
+    output = tmp_path / "w.safetensors"
     status, _, err = locreg(
-        "train-denoiser", "--clean", tmp_path, "-o", tmp_path / "w.safetensors", "--filters", "8"
+        "train-ridge", "--clean", tmp_path, "-o", output, "--noise", "0.1", *arguments
     )
     assert status == 2
-    assert "--filters" in err
-    with pytest.raises(UsageError, match="does not depend on a noise level"):
-        DenoiserRecipe(clean=tmp_path, critic=CriticOptions(filters=8))
+    assert words in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_shows_in_a_fresh_process_without_torch():

@@ -26,7 +26,7 @@ from locreg.restoration import restore
 from locreg.ridge import ridge_critic
 from locreg.ridge_engine import is_ridge
 from locreg.solvers import adam
-from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
+from locreg.training_options import DataOptions, Recipe, RidgeCriticOptions, TrainingOptions
 from locreg.weights import Calibration, Weights, load_weights, save_weights
 
 _LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)
@@ -280,7 +280,7 @@ def test_training_keeps_what_the_layers_ask_for(folder, tmp_path):
     recipe = Recipe(
         clean=folder,
         noise=NoiseRange(low=0.1, high=0.1),
-        critic=CriticOptions(filters=6),
+        critic=RidgeCriticOptions(filters=6),
         data=DataOptions(held_out=1, validation_size=16, calibration_images=1, calibration_size=16),
         training=TrainingOptions(
             iterations=30,

@@ -29,7 +29,7 @@ from locreg.cli_common import (
 from locreg.cli_evaluate import Evaluate
 from locreg.cli_reproduce import FitEpll, Reproduce
 from locreg.cli_restore import Deblur, Denoise, Inpaint, Upscale
-from locreg.cli_train import Refine, Restore, Train, TrainDenoiser
+from locreg.cli_train import Refine, Restore, Train, TrainDenoiser, TrainRidge
 from locreg.errors import LocregError, UsageError
 from locreg.version import __version__
 
@@ -153,6 +153,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "restore": Restore,
     "score": Score,
     "train": Train,
+    "train-ridge": TrainRidge,
     "train-denoiser": TrainDenoiser,
     "refine": Refine,
     "import-localreg": ImportLocalreg,

@@ -21,14 +21,16 @@ from locreg.ready_recipes import recipe_for_damage, recipe_for_noise
 from locreg.refinement_options import RefinementOptions, RefinementRecipe
 from locreg.training_options import (
     DENOISER_CRITIC,
+    RIDGE_DATA,
+    RIDGE_TRAINING,
     CalibratedOptions,
     CriticOptions,
     DataOptions,
     DenoiserRecipe,
     DenoisingOptions,
     Recipe,
+    RidgeCriticOptions,
     SplitOptions,
-    StandardCriticOptions,
     TrainingOptions,
 )
 
@@ -131,13 +133,8 @@ class Restore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Learn a regularizer from a folder of clean and a folder of degraded images, unpaired.
-
-    Instead of degraded images a noise level can be given. A log (NAME.log.jsonl) and, until the
-    end, a checkpoint (NAME.checkpoint) lie beside the weight file; an interrupted run goes on with
-    --resume.
-    """
+class _TrainUnpaired:
+    """What a critic is learned from, whatever its form."""
 
     clean: tuple[Path, ...]
     """Clean images: folders, or tar files."""
@@ -153,23 +150,53 @@ class Train:
     """Where to compute."""
     json: bool = False
     """Print one machine-readable record."""
-    critic: OmitArgPrefixes[CriticOptions] = field(default_factory=CriticOptions)
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
 
-    def run(self) -> int:
-        """Train, calibrate, write."""
+    def _train(self, critic: CriticOptions | RidgeCriticOptions) -> int:
         recipe = Recipe(
             clean=self.clean,
             degraded=self.degraded or None,
             noise=None if self.noise is None else NoiseRange.parse(self.noise),
-            critic=self.critic,
+            critic=critic,
             data=self.data,
             training=self.training,
         )
         from locreg.recipes import train_from_folders
 
         return _run_training(self, train_from_folders, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(_TrainUnpaired):
+    """Learn a regularizer from a folder of clean and a folder of degraded images, unpaired.
+
+    Its critic is that of the paper. Instead of degraded images a noise level can be given. A log
+    (NAME.log.jsonl) and, until the end, a checkpoint (NAME.checkpoint) lie beside the weight file;
+    an interrupted run goes on with --resume.
+    """
+
+    critic: OmitArgPrefixes[CriticOptions] = field(default_factory=CriticOptions)
+
+    def run(self) -> int:
+        """Train, calibrate, write."""
+        return self._train(self.critic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRidge(_TrainUnpaired):
+    """Learn a regularizer as `locreg train` does, with a critic of linear filters.
+
+    It learns in minutes, and restores better.
+    """
+
+    critic: OmitArgPrefixes[RidgeCriticOptions] = field(default_factory=RidgeCriticOptions)
+    data: OmitArgPrefixes[DataOptions] = RIDGE_DATA
+    training: OmitArgPrefixes[TrainingOptions] = RIDGE_TRAINING
+
+    def run(self) -> int:
+        """Train, calibrate, write."""
+        return self._train(self.critic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +225,7 @@ class TrainDenoiser:
     """Where to compute."""
     json: bool = False
     """Print one machine-readable record."""
-    critic: OmitArgPrefixes[StandardCriticOptions] = DENOISER_CRITIC
+    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
     data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
 
@@ -262,7 +289,7 @@ class Refine:
 
 
 def _run_training(
-    command: Train | TrainDenoiser | Refine,
+    command: _TrainUnpaired | TrainDenoiser | Refine,
     train: Callable[..., Weights],
     recipe: Recipe | DenoiserRecipe | RefinementRecipe,
 ) -> int:

@@ -17,7 +17,7 @@ from locreg.patches import split_sources
 from locreg.recipes import train_from_folders
 from locreg.regularizer import LocalRegularizer
 from locreg.training_files import check_made_alike, check_new_output, checkpoint_path
-from locreg.training_options import Recipe
+from locreg.training_options import Recipe, RidgeCriticOptions
 from locreg.validation import add_noise, growing_root, load_crops
 from locreg.weights import Weights, load_weights, save_weights
 
@@ -66,8 +66,8 @@ def learn_damage(
         UsageError: when the recipe is that of another critic, or has synthetic noise.
         LocregError: as `train_from_folders`; when no strength is found.
     """
-    if recipe.degraded is None or recipe.critic.filters is None:
-        raise UsageError("Damage is learned from degraded images, by a ridge critic (filters).")
+    if recipe.degraded is None or not isinstance(recipe.critic, RidgeCriticOptions):
+        raise UsageError("Damage is learned from degraded images, by a ridge critic.")
     check_new_output(output)
     path = critic_path(output)
     if resume and path.exists() and not checkpoint_path(path).exists():

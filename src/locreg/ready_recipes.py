@@ -8,13 +8,13 @@ from typing import Literal
 
 from locreg.training_options import (
     DENOISER_CRITIC,
-    CriticOptions,
+    RIDGE_TRAINING,
     DataOptions,
     DenoiserRecipe,
     DenoisingOptions,
     Recipe,
+    RidgeCriticOptions,
     SplitOptions,
-    TrainingOptions,
 )
 
 
@@ -42,21 +42,6 @@ def recipe_for_noise(
     )
 
 
-# What ridge critics learn well with, in minutes.
-RIDGE_TRAINING = TrainingOptions(
-    iterations=600,
-    batch=4,
-    patch_size=60,
-    penalty=10.0,
-    penalty_form="one-sided",
-    learning_rate=5e-3,
-    last_learning_rate=2e-4,
-    weight_average=0.99,
-    validate_every=300,
-    checkpoint_every=100,
-)
-
-
 def recipe_for_damage(
     clean: tuple[Path, ...],
     degraded: Path,
@@ -68,7 +53,7 @@ def recipe_for_damage(
     return Recipe(
         clean=clean,
         degraded=degraded,
-        critic=CriticOptions(channels=channels, filters=96),
+        critic=RidgeCriticOptions(channels=channels),
         data=DataOptions(held_out=4, calibration_images=0, white=white),
         training=replace(RIDGE_TRAINING, iterations=iterations),
     )

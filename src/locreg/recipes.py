@@ -35,7 +35,7 @@ from locreg.training_options import (
     CriticOptions,
     DenoiserRecipe,
     Recipe,
-    StandardCriticOptions,
+    RidgeCriticOptions,
 )
 from locreg.validation import (
     CriterionValidation,
@@ -285,7 +285,7 @@ def _calibrated(
             clean,
             degraded_sigmas=(recipe.noise.low, recipe.noise.high),
             seed=seed,
-            with_contrast=recipe.critic.filters is not None,
+            with_contrast=isinstance(recipe.critic, RidgeCriticOptions),
             progress=progress,
         )
     return replace(weights, critic=critic.cpu(), calibration=calibration)
@@ -306,7 +306,7 @@ def _sources(recipe: Recipe, files: _Split) -> dict[str, Any]:
 
 
 def _network(
-    options: StandardCriticOptions,
+    options: CriticOptions | RidgeCriticOptions,
     seed: int,
     device: torch.device | str,
     *,
@@ -314,7 +314,7 @@ def _network(
     noise_conditioned: bool = False,
 ) -> PatchCritic:
     generator = torch.Generator().manual_seed(seed)
-    if isinstance(options, CriticOptions) and options.filters is not None:
+    if isinstance(options, RidgeCriticOptions):
         critic = ridge_critic(
             options.filters,
             in_channels=options.channels,

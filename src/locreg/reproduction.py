@@ -23,13 +23,14 @@ from locreg.images import ImageSource, list_images, list_sources
 from locreg.options import NoiseRange
 from locreg.patches import PatchPool, split_sources
 from locreg.pictures import encode
-from locreg.ready_recipes import RIDGE_TRAINING
 from locreg.recipes import train_from_folders
 from locreg.training_files import can_resume
 from locreg.training_options import (
+    RIDGE_TRAINING,
     CriticOptions,
     DataOptions,
     Recipe,
+    RidgeCriticOptions,
     TrainingOptions,
 )
 
@@ -219,7 +220,7 @@ class Reproduction:
         return Recipe(
             clean=self.data / TRAINING,
             noise=noise,
-            critic=CriticOptions(filters=scale.filters),
+            critic=RidgeCriticOptions(filters=scale.filters),
             data=DataOptions(
                 validation_sigma=0.1,
                 validation_size=96 if scale.crop is None else 32,

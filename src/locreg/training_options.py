@@ -141,9 +141,14 @@ class DenoisingOptions(LoopOptions):
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
 
+def _check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise UsageError(f"channels must be 1 or 3, got {channels}.")
+
+
 @dataclass(frozen=True, kw_only=True)
-class StandardCriticOptions:
-    """The standard critic: 3x3 layers and a linear last one. Six and the last see 15x15.
+class CriticOptions:
+    """The paper's critic: 3x3 layers and a linear last one. Six and the last see 15x15.
 
     Attributes:
         channels: 3 for colour images, 1 for grey ones.
@@ -157,36 +162,51 @@ class StandardCriticOptions:
     activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise UsageError(f"channels must be 1 or 3, got {self.channels}.")
+        _check_channels(self.channels)
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticOptions(StandardCriticOptions):
-    """The standard critic, or a ridge critic (`locreg.ridge`) in its place.
+class RidgeCriticOptions:
+    """A ridge critic (`locreg.ridge`): linear filters of 13x13 pixels, and one potential.
 
     Attributes:
-        filters: their number makes it a ridge critic.
+        channels: 3 for colour images, 1 for grey ones.
+        filters: how many.
         group: filters that share a potential, which sees the length of their responses.
     """
 
-    filters: int | None = None
+    channels: int = 3
+    filters: int = 96
     group: int = 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        _check_channels(self.channels)
         check_at_least(1, "group", self.group)
-        if self.filters is not None:
-            check_at_least(1, "filters", self.filters)
-        if self.group > 1 and (self.filters is None or self.filters % self.group):
+        check_at_least(1, "filters", self.filters)
+        if self.filters % self.group:
             raise UsageError(f"filters must be a multiple of group, {self.group}.")
+
+
+# What ridge critics learn well with, in minutes.
+RIDGE_TRAINING = TrainingOptions(
+    iterations=600,
+    batch=4,
+    patch_size=60,
+    penalty=10.0,
+    penalty_form="one-sided",
+    learning_rate=5e-3,
+    last_learning_rate=2e-4,
+    weight_average=0.99,
+    validate_every=300,
+    checkpoint_every=100,
+)
 
 
 # Wider than the Wasserstein critic: its one gradient replaces 50. Smooth, since what is trained is
 # the gradient.
-DENOISER_CRITIC = StandardCriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
+DENOISER_CRITIC = CriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
 
 DENOISER_NOISE = NoiseRange(low=0.0, high=0.5)
 
@@ -263,6 +283,10 @@ class DataOptions(CalibratedOptions):
                 raise UsageError("validation_sigma must be above 0.")
 
 
+# Contrast and lam together are fitted in a few minutes on these.
+RIDGE_DATA = DataOptions(calibration_images=4, calibration_size=96)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that a weight file is made from.
@@ -278,7 +302,7 @@ class Recipe:
     clean: Path | tuple[Path, ...]
     degraded: Path | tuple[Path, ...] | None = None
     noise: NoiseRange | None = None
-    critic: CriticOptions = CriticOptions()
+    critic: CriticOptions | RidgeCriticOptions = CriticOptions()
     data: DataOptions = DataOptions()
     training: TrainingOptions = TrainingOptions()
 
@@ -287,12 +311,6 @@ class Recipe:
             raise UsageError("Give either degraded images or a noise level.")
         if self.data.common_patches and self.noise is None:
             raise UsageError("common_patches is for synthetic noise: give a noise level.")
-        critic, standard = self.critic, CriticOptions()
-        if critic.filters is not None and (critic.widths, critic.activation) != (
-            standard.widths,
-            standard.activation,
-        ):
-            raise UsageError("A ridge critic has filters, and neither widths nor activation.")
         check_apart(self.clean_paths)
         if self.degraded is not None:
             check_apart(self.clean_paths + self.degraded_paths)
@@ -332,7 +350,7 @@ class DenoiserRecipe:
     degraded: Path | tuple[Path, ...] | None = None
     initial: Path | str | None = None
     noise: NoiseRange | None = None
-    critic: StandardCriticOptions = DENOISER_CRITIC
+    critic: CriticOptions = DENOISER_CRITIC
     data: SplitOptions = SplitOptions()
     training: DenoisingOptions = DenoisingOptions()
 
@@ -341,8 +359,6 @@ class DenoiserRecipe:
             raise UsageError("Give noisy images or the levels of white noise, not both.")
         if self.degraded is not None and self.training.steps > 1:
             raise UsageError("Learned noise is removed in one step: leave steps out.")
-        if isinstance(self.critic, CriticOptions) and self.critic.filters is not None:
-            raise UsageError("filters make a ridge critic, which does not depend on a noise level.")
         check_apart(self.clean_paths + self.degraded_paths)
 
     @property
