@@ -133,6 +133,19 @@ def test_other_weights_under_the_same_name_are_measured_anew(three_images, tmp_p
     assert all(a["lam"] != b["lam"] for a, b in zip(first, second, strict=True))
 
 
+def test_variants_of_weights_are_methods_of_their_own(three_images, tmp_path):
+    endings = ("", "+ensemble", "+bfloat16", "+ensemble+bfloat16", "+bfloat16+ensemble")
+    names = [f"locreg:denoise-rgb{ending}" for ending in endings]
+    rows = evaluate(options(three_images, *names), tmp_path / "cells.csv").rows
+    found = {(row["method"], row["sigma"], row["image"]): float(row["psnr"]) for row in rows}
+    one, *others = ({key[1:]: v for key, v in found.items() if key[0] == name} for name in names)
+    assert len(one) == 6
+    assert others[2] == others[3]
+    for other in others[:3]:
+        assert other != one
+        assert all(abs(other[key] - one[key]) < 0.5 for key in one)
+
+
 def test_weights_of_a_degradation_known_by_examples_are_measured(
     three_images, tmp_path, weight_file
 ):

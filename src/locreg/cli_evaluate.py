@@ -36,7 +36,7 @@ class Evaluate:
     """Noise levels on the [0, 1] scale, such as 0.1,0.2."""
     methods: str = "noisy,tv,locreg:denoise-rgb"
     """Of noisy, tv, wiener, nlm, bm3d, epll:FILE (made by fit-epll), and locreg:WEIGHTS with
-    packaged weights or a file, or locreg:WEIGHTS+ensemble."""
+    packaged weights or a file, as locreg:WEIGHTS+ensemble or locreg:WEIGHTS+bfloat16 if wanted."""
     reference: str | None = None
     """The method that the others are compared with; by default the last one."""
     channels: Literal["auto", "1", "3"] = "auto"

@@ -22,12 +22,12 @@ from locreg.epll import Mixture, epll, load_mixture
 from locreg.errors import LocregError, UsageError
 from locreg.measurements import denoiser_version, parameter_checksum
 from locreg.problems import Problem
-from locreg.regularizer import load
+from locreg.regularizer import LocalRegularizer, load
 from locreg.validation import best_lam, psnr
 from locreg.version import __version__
 
 LOCREG, EPLL = "locreg:", "epll:"  # then weights, or a file
-ENSEMBLE = "+ensemble"  # behind the weights: averaged over flips and turns
+_ENSEMBLE, _BFLOAT16 = "+ensemble", "+bfloat16"  # behind the weights, either or both
 _RATIO = 1.5  # between two lams in the search for the best of a classical method
 
 
@@ -160,8 +160,7 @@ def find_method(name: str, task: str) -> Method:
         LocregError: when its weights cannot be read.
     """
     if name.startswith(LOCREG):
-        file = name.removeprefix(LOCREG)
-        regularizer = load(file.removesuffix(ENSEMBLE), symmetric=file.endswith(ENSEMBLE))
+        regularizer = _load_variant(name.removeprefix(LOCREG))
         if regularizer.learned_noise:
             raise LocregError(
                 f"{name} removes the noise of one folder, not the white noise of a test."
@@ -196,6 +195,19 @@ def find_method(name: str, task: str) -> Method:
     if peer is None:
         raise UsageError(f"{name} is not installed: {how_to_install(name)}.")
     return Method(name, _version(peer), peer.restore, peer.informed)
+
+
+def _load_variant(name: str) -> LocalRegularizer:
+    """Weights, as they are restored with, or averaged over flips and turns, or in bfloat16."""
+    weights, asked = name, set()
+    while ending := next((e for e in (_ENSEMBLE, _BFLOAT16) if weights.endswith(e)), None):
+        weights = weights.removesuffix(ending)
+        asked.add(ending)
+    return load(
+        weights,
+        symmetric=_ENSEMBLE in asked,
+        precision="bfloat16" if _BFLOAT16 in asked else "float32",
+    )
 
 
 def label(name: str) -> str:
