@@ -457,6 +457,23 @@ def test_help_shows_in_a_fresh_process_without_torch():
         assert command in done.stdout
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are others there")
+def test_a_folder_is_restored_though_nobody_reads_of_it(noisy, weight_file, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(noisy, source / name)
+    command = ["denoise", source, "-o", out, "--weights", weight_file, "--sigma", "0.1", *FAST]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from locreg.cli import main; main()", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell with head")
 def test_a_reader_that_has_read_enough_is_no_error():
     code = (

@@ -284,7 +284,29 @@ def test_an_image_that_fails_does_not_stop_the_others(files, capsys, monkeypatch
     def exhausted(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("locreg.restoration.restore", exhausted)
-    status, _, err = run(capsys, monkeypatch, "denoise", "many", "-o", "other")
+    def without_memory(*_, **__):
+        raise MemoryError
+
+    for name, failing in (
+        ("restoration.restore", exhausted),
+        ("images.read_image", without_memory),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"locreg.{name}", failing)
+            status, _, err = run(capsys, patch, "denoise", "many", "-o", "other")
+        assert status == 1
+        assert err.count("does not fit into the memory") == 2
+
+
+def test_noise_stronger_than_white_fails_for_its_image_alone(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    (files / "counts").mkdir()
+    random = np.random.default_rng(0)
+    for name, level in (("a.tif", 2.0), ("b.tif", 0.1)):
+        pixels = random.normal(0.5, level, (1, 40, 40)).astype(np.float32)
+        write_image(files / "counts" / name, pixels, ImageFile(pixels, None, "float32", {}))
+    status, _, err = run(capsys, monkeypatch, "denoise", "counts", "-o", "out")
     assert status == 1
-    assert err.count("does not fit into the memory") == 2
+    assert "a.tif: The noise is estimated at" in err
+    assert "--white" in err
+    assert [path.name for path in (files / "out").iterdir()] == ["b.tif"]

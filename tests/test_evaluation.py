@@ -1,8 +1,11 @@
 """Evaluation: every cell once, the same noise for all methods, and honest tables."""
 
+import contextlib
 import json
+import os
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -324,6 +327,17 @@ def test_the_command_writes_table_and_summary(three_images, tmp_path, weight_fil
     ]
     assert all(s["images"] == 3 for s in summary["summaries"])
     assert len((out / "cells.csv").read_text().splitlines()) == 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_test_folder_may_have_any_name(three_images, tmp_path, locreg):
+    folder = three_images.rename(tmp_path / os.fsdecode(b"na\xffme"))
+    out = tmp_path / "out"
+    arguments = ["--test", folder, "-o", out, "--methods", "noisy", "--sigma", "0.1"]
+    with contextlib.suppress(UnicodeEncodeError):  # of the test's standard output, which is strict
+        locreg("evaluate", *arguments)
+    assert "na?me" in (out / "table.md").read_text()
+    assert json.loads((out / "summary.json").read_text())["task"] == "denoise"
 
 
 def test_a_single_image_has_no_interval(tmp_path, locreg, photograph):

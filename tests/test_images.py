@@ -10,6 +10,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.files import write_atomically
 from locreg.images import (
     ImageFile,
+    check_writable,
     list_images,
     read_image,
     read_samples,
@@ -96,6 +97,16 @@ def test_float_files_may_have_any_white(tmp_path):
     write_image(tmp_path / "out.tif", read.pixels, read)
     found = read_samples(tmp_path / "out.tif", white=4096)
     np.testing.assert_array_equal(found.transpose(2, 0, 1), pixels)
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+def test_the_white_of_the_colours_is_not_that_of_alpha(tmp_path, bands):
+    samples = np.full((6, 7, bands), 4095, np.uint16)
+    samples[..., -1] = 65535
+    save(tmp_path / "a.png", samples, "grey16" if bands == 2 else "rgb16")
+    read = read_image(tmp_path / "a.png", white=4095)
+    assert (read.pixels == 1).all()
+    assert (read.alpha == 65535).all()
 
 
 def test_a_white_that_the_file_cannot_have_is_refused(tmp_path):
@@ -234,6 +245,25 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     with pytest.raises(LocregError, match=r"out\.png cannot be written: No space left"):
         write_atomically(path, b"new")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
+    for name in ("in/a.png", "in/deep/b.png", "in/.thumbs/t.png", "in/.u.png", "elsewhere/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for link, target in (("more", "elsewhere"), ("deep/back", "in"), ("again", "in/deep")):
+        (tmp_path / "in" / link).symlink_to(tmp_path / target, target_is_directory=True)
+    found = list_images(tmp_path / "in")
+    assert [path.name for path in found] == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".webp", 16_383), (".jpg", 65_500)])
+def test_formats_end_at_a_size_of_their_own(tmp_path, suffix, most):
+    long = ImageFile(np.zeros((1, 2, most), np.float32), None, "uint8", {})
+    write_image(tmp_path / f"a{suffix}", long.pixels, long)
+    check_writable(tmp_path / "b.png", long, factor=2)
+    with pytest.raises(LocregError, match=f"cannot hold {2 * most} pixels in a row"):
+        check_writable(tmp_path / f"b{suffix}", long, factor=2)
 
 
 def test_folders_without_images_are_refused(tmp_path):

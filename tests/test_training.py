@@ -193,6 +193,23 @@ def test_common_patches_teach_low_noise(folder, tmp_path):
         assert regularizer.score_map(x).mean() < regularizer.score_map(noisy).mean()
 
 
+def test_critics_without_a_fitting_lam_are_kept(folder, tmp_path):
+    """Two folders that are one, and a critic of two iterations: it tells nothing apart."""
+    shutil.copytree(folder, tmp_path / "same")
+    output = tmp_path / "w.safetensors"
+    recipe = Recipe(
+        clean=folder,
+        degraded=tmp_path / "same",
+        critic=CriticOptions(widths=(4,) * 6),
+        data=DataOptions(held_out=0, calibration_images=4, calibration_size=32),
+        training=TrainingOptions(iterations=1, batch=1),
+    )
+    with pytest.raises(LocregError, match=r"is kept without lam: restore with --lam, or delete"):
+        train_from_folders(output, recipe, progress=False)
+    assert load_weights(output).calibration is None
+    assert not checkpoint_path(output).exists()
+
+
 def test_common_patches_are_for_synthetic_noise(tmp_path):
     with pytest.raises(UsageError, match="common_patches is for synthetic noise"):
         Recipe(clean=tmp_path / "a", degraded=tmp_path / "b", data=DataOptions(common_patches=True))

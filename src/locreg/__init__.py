@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from locreg.solvers import Solution, Status, adam, gradient_descent
     from locreg.tasks import deblur, inpaint, upscale
     from locreg.training_options import (
+        RIDGE_DATA,
+        RIDGE_TRAINING,
         CalibratedOptions,
         CriticOptions,
         DataOptions,
@@ -67,6 +69,8 @@ _HOMES = {
     "solvers": ("Solution", "Status", "adam", "gradient_descent"),
     "tasks": ("deblur", "inpaint", "upscale"),
     "training_options": (
+        "RIDGE_DATA",
+        "RIDGE_TRAINING",
         "CalibratedOptions",
         "CriticOptions",
         "DataOptions",
@@ -82,6 +86,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "RIDGE_DATA",
+    "RIDGE_TRAINING",
     "AdamOptions",
     "AnnealingOptions",
     "CalibratedOptions",

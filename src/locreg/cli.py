@@ -23,6 +23,7 @@ from locreg.cli_common import (
     Output,
     critic_name,
     load_regularizer,
+    out_of_memory_is,
     say,
     scores_of,
 )
@@ -145,6 +146,10 @@ class Info:
         return DONE
 
 
+_TOO_LARGE = (
+    "the memory of the device does not suffice: choose smaller images, --batch, --patch-size or "
+    "--filters, or another --device."
+)
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "denoise": Denoise,
     "deblur": Deblur,
@@ -182,7 +187,8 @@ def main() -> None:
             description="Learned local regularization for image restoration. What is installed is "
             "told by `locreg --version`.",
         )
-        status = command.run()
+        with out_of_memory_is(_TOO_LARGE):
+            status = command.run()
     except UsageError as error:
         say(f"error: {error}")
         status = WRONG_USAGE

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,6 +31,39 @@ Device = Literal["auto", "cpu", "cuda"]
 def say(sentence: str) -> None:
     """A sentence to the user, on standard error."""
     print(f"locreg: {sentence}", file=sys.stderr)
+
+
+def show(line: str) -> None:
+    """A result, on standard output; whoever reads it, such as head, may have read enough."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def out_of_memory_is(sentence: str) -> Iterator[None]:
+    """Where memory does not suffice the user reads this sentence.
+
+    Raises:
+        LocregError: then.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise LocregError(sentence) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch says so by a class on a GPU, and in words on a CPU."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        word in str(error) for word in words
+    )
 
 
 def number_or(words: tuple[str, ...], name: str, text: str) -> float | str:

@@ -128,10 +128,10 @@ class Evaluate:
             "failures": found.failures,
         }
         table = _heading(record) + markdown(summaries, reference)
-        write_atomically(self.output / "table.md", table.encode())
+        write_atomically(self.output / "table.md", table.encode(errors="replace"))
         plain = _without_infinities(record)
         content = json.dumps(plain, indent=2, allow_nan=False)
-        write_atomically(self.output / "summary.json", content.encode())
+        write_atomically(self.output / "summary.json", content.encode(errors="replace"))
         print(json.dumps(plain) if self.json else table.rstrip())
         return FAILED if found.failures else DONE
 

@@ -16,8 +16,10 @@ from locreg.cli_common import (
     Output,
     Progress,
     critic_name,
+    out_of_memory_is,
     say,
     scores_of,
+    show,
     torch_device,
 )
 from locreg.cli_settings import Settings
@@ -245,10 +247,15 @@ def restore_files(
         say(f"{len(jobs) - len(waiting)} of {len(jobs)} images are done already: skipped.")
     failures = 0
     for job in waiting:
+        too_large = (
+            f"{job.source} does not fit into the memory of the device {settings.device}: choose "
+            "another --device, or cut the image into parts."
+        )
         try:
-            done = _restore_file(job, settings, task, regularizers, record)
-            if job.page is not None:
-                _write_page(job.page, done, settings, regularizers)
+            with out_of_memory_is(too_large):
+                done = _restore_file(job, settings, task, regularizers, record)
+                if job.page is not None:
+                    _write_page(job.page, done, settings, regularizers)
         except UsageError:
             raise  # the same for every image
         except (LocregError, OSError) as error:
@@ -279,7 +286,7 @@ def _restore_file(
     hint = hint_at_unused_range(float(image.pixels.max()))
     if hint is not None and image.sample_type == "uint16" and settings.white is None:
         say(f"{job.source}: {hint}")
-    check_writable(job.target, image)
+    check_writable(job.target, image, task_record.get("factor", 1))
     name = settings.weights_for(image.pixels)
     if name not in regularizers:
         regularizers[name] = settings.load(name)
@@ -298,13 +305,6 @@ def _restore_file(
             found = task(y, regularizers[name], given)
     except LocregError as error:
         raise type(error)(f"{job.source}: {error}") from None
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise LocregError(
-            f"{job.source} does not fit into the memory of the device {settings.device}: choose "
-            "another --device, or cut the image into parts."
-        ) from None
     if found.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound; use a smaller lam.")
     if denoising and settings.sigma == "auto" and found.sigma is not None:
@@ -315,9 +315,9 @@ def _restore_file(
     record = restoration_record(job, name, regularizers[name], found)
     record |= {"white": settings.white, **task_record}
     if settings.json:
-        print(json.dumps({**record, "history": history_record(found.solution)}))
+        show(json.dumps({**record, "history": history_record(found.solution)}))
     else:
-        print(sentence(record))
+        show(sentence(record))
     return _Done(image.pixels, pixels, found, record)
 
 
@@ -332,16 +332,6 @@ def _check_turns(image: Sequence[int], mask: Sequence[int], turn: int, mask_turn
     raise LocregError(
         f"the image and its mask are not turned alike (EXIF orientation {turn} and {mask_turn}): "
         "save both upright, without this tag."
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch says so by a class on a GPU, and in words on a CPU."""
-    import torch
-
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in words
     )
 
 

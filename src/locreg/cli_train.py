@@ -187,7 +187,8 @@ class Train(_TrainUnpaired):
 class TrainRidge(_TrainUnpaired):
     """Learn a regularizer as `locreg train` does, with a critic of linear filters.
 
-    It learns in minutes, and restores better.
+    It learns in minutes, and restores better. Instead of degraded images a noise level can be
+    given. Log, checkpoint and --resume are as for ``locreg train``.
     """
 
     critic: OmitArgPrefixes[RidgeCriticOptions] = field(default_factory=RidgeCriticOptions)

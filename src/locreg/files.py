@@ -1,9 +1,10 @@
-"""Writing files so that a failure leaves nothing half-written."""
+"""Writing files so that a failure leaves nothing half-written; finding those of a folder."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from locreg.errors import LocregError
@@ -45,6 +46,29 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Its files and those of its subfolders, linked ones too; of hidden folders none.
+
+    A folder counts once, since a link may lead back.
+
+    Raises:
+        OSError: when a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        status = Path(here).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in names)
 
 
 def _umask() -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from locreg.archives import ArchiveMember, list_archive
 from locreg.errors import LocregError
-from locreg.files import write_atomically
+from locreg.files import files_below, write_atomically
 from locreg.options import check_positive
 
 ImageSource = Path | ArchiveMember
@@ -36,6 +36,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpeg": {"Q": 95},
 }
 WRITABLE = tuple(sorted(_SAVE_OPTIONS))
+_LARGEST_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # of these formats, in pixels
 _SAMPLE_TYPES = ("uint8", "uint16", "float32")
 _METADATA = (
     *("icc-", "exif-", "xmp-", "iptc-"),
@@ -83,14 +84,15 @@ class ImageFile:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted by path.
+    """All image files below a folder, linked folders too, sorted by path; none that are hidden.
 
     Raises:
         LocregError: when the folder does not exist or holds no image file.
+        OSError: when a folder cannot be read.
     """
     if not folder.is_dir():
         raise LocregError(f"{folder} is not a folder: give a folder of images.")
-    files = sorted(path for path in folder.rglob("*") if _is_image(path) and path.is_file())
+    files = sorted(path for path in files_below(folder) if _is_image(path) and path.is_file())
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
@@ -192,12 +194,16 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
     write_atomically(path, content)
 
 
-def check_writable(path: Path, source: ImageFile | None = None) -> None:
+def check_writable(path: Path, source: ImageFile | None = None, factor: int = 1) -> None:
     """Refuse a name that cannot be written to without loss, before any work is done.
 
+    Args:
+        source: what will be written is like it.
+        factor: and so many times as wide and high.
+
     Raises:
-        LocregError: when the suffix is not a writable format, the format cannot hold the depth or
-            alpha of ``source``, or the folder does not exist.
+        LocregError: when the suffix is not a writable format, the format cannot hold the depth,
+            alpha or size, or the folder does not exist.
     """
     suffix = path.suffix.lower()
     if suffix not in _SAVE_OPTIONS:
@@ -217,6 +223,12 @@ def check_writable(path: Path, source: ImageFile | None = None) -> None:
         raise LocregError(f"{path} cannot hold 16-bit samples: write a .tif or .png file.")
     if source.alpha is not None and suffix in (".jpg", ".jpeg"):
         raise LocregError(f"{path} cannot hold the image's alpha channel: write a .png file.")
+    side, largest = factor * max(source.pixels.shape[1:]), _LARGEST_SIDES.get(suffix)
+    if largest is not None and side > largest:
+        raise LocregError(
+            f"{path} cannot hold {side} pixels in a row, {suffix} ends at {largest}: write a .png "
+            "or .tif file."
+        )
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
@@ -364,7 +376,8 @@ def _check_values(samples: NDArray[Any], path: ImageSource, white: float | None)
         raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
     if samples.dtype != np.float32 and white is not None and white > _largest(samples.dtype):
         raise LocregError(f"{path} has no values above {_largest(samples.dtype):g}: mend --white.")
-    largest, white = float(np.abs(samples).max()), white or _largest(samples.dtype)
+    colour = samples[:, :, :-1] if samples.shape[2] in (2, 4) else samples  # alpha has its own unit
+    largest, white = float(np.abs(colour).max()), white or _largest(samples.dtype)
     if largest > _MOST_WHITES * white:
         raise LocregError(
             f"{path} holds values up to {largest:g}, where {white:g} is white: give --white, the "

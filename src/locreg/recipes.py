@@ -108,7 +108,14 @@ def train_from_folders(
     )
     save_weights(weights, output)  # an interrupted calibration must not cost the training
     if recipe.data.calibration_images:
-        weights = _calibrated(recipe, weights, files, device, progress)
+        try:
+            weights = _calibrated(recipe, weights, files, device, progress)
+        except LocregError as error:
+            checkpoint_path(output).unlink(missing_ok=True)  # to resume would fail again
+            raise LocregError(
+                f"{error} {output} is kept without lam: restore with --lam, or delete it and "
+                f"{log_path(output).name} and train anew."
+            ) from None
         save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights

@@ -176,7 +176,7 @@ def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
     if initial.critic.piecewise_linear:
         raise LocregError(
             f"{recipe.initial} is piecewise linear: its derivatives do not tell how its minimisers "
-            "move. Refine a critic with filters or a smooth activation."
+            "move. Refine a ridge critic (locreg train-ridge), or one with a smooth activation."
         )
     regularizer = LocalRegularizer(initial)
     critic = initial.critic

@@ -250,7 +250,13 @@ def _noise_level(
         return None
     if estimate is None:
         raise UsageError("The noise level is estimated for denoising only: give sigma.")
-    return sum(estimate(image[None]) for image in y) / len(y)
+    level = sum(estimate(image[None]) for image in y) / len(y)
+    if level > 1:
+        raise LocregError(
+            f"The noise is estimated at {level:.3g}, stronger than white: pixels are expected in "
+            "[0, 1]; say what is white (--white), or give sigma."
+        )
+    return level
 
 
 def _first(y: Tensor, operator: LinearOperator | None, start: Tensor | None) -> Tensor:

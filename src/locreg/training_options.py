@@ -65,10 +65,11 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(LoopOptions):
-    """Constants of Algorithm 1; the defaults are the paper's (section 3.2).
+    """Constants of Algorithm 1. Those of the paper (section 3.2) are the defaults of `Recipe` and
+    `locreg train`; `RIDGE_TRAINING`, those of `locreg train-ridge`, serve ridge critics.
 
     Attributes:
-        patch_size: side of the training patches in pixels; by default the receptive field. On
+        patch_size: side of the training patches in pixels; None is the receptive field. On
             larger patches the criterion is that of R / sqrt(n), R being the sum of r over all their
             n windows.
         penalty: mu, weight of the gradient penalty.
@@ -171,6 +172,8 @@ class CriticOptions:
 class RidgeCriticOptions:
     """A ridge critic (`locreg.ridge`): linear filters of 13x13 pixels, and one potential.
 
+    Train it with `RIDGE_TRAINING` and `RIDGE_DATA`: with the paper's constants it learns badly.
+
     Attributes:
         channels: 3 for colour images, 1 for grey ones.
         filters: how many.
@@ -189,7 +192,7 @@ class RidgeCriticOptions:
             raise UsageError(f"filters must be a multiple of group, {self.group}.")
 
 
-# What ridge critics learn well with, in minutes.
+#: What ridge critics learn well with, in minutes.
 RIDGE_TRAINING = TrainingOptions(
     iterations=600,
     batch=4,
@@ -245,7 +248,8 @@ class CalibratedOptions(SplitOptions):
     """How images become patches and held-out crops, and what lam is fitted on in the end.
 
     Attributes:
-        calibration_images: training images on which lam is fitted; 0 leaves lam unfitted.
+        calibration_images: training images on which lam is fitted, and of ridge critics of
+            synthetic noise their contrast; 0 leaves both unfitted.
         calibration_size: side of their centre crops, in pixels.
     """
 
@@ -283,7 +287,7 @@ class DataOptions(CalibratedOptions):
                 raise UsageError("validation_sigma must be above 0.")
 
 
-# Contrast and lam together are fitted in a few minutes on these.
+#: Contrast and lam together are fitted in a few minutes on these.
 RIDGE_DATA = DataOptions(calibration_images=4, calibration_size=96)
 
 
