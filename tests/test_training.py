@@ -99,7 +99,7 @@ def test_a_resumed_run_remembers_the_files_that_could_not_be_used(folder, tmp_pa
     whole = train(images, tmp_path / "whole.safetensors", data=data)
     cut = tmp_path / "cut.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr("locreg.recipes.save_weights", interrupt)
+        patch.setattr("locreg.training_files.save_weights", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(images, cut, data=data)
     resumed = train(images, cut, data=data, resume=True)

@@ -21,14 +21,14 @@ from locreg.patches import PatchPool, UnpairedPatches, split_sources
 from locreg.regularizer import LocalRegularizer
 from locreg.ridge import ridge_critic
 from locreg.score_matching import DenoisingCriterion, context_margin, training_precision
-from locreg.training import Validate, train_critic
+from locreg.training import Validate
 from locreg.training_files import (
     check_outputs,
     checkpoint_path,
     folder_names,
     listing,
     log_path,
-    training_record,
+    train_to_file,
 )
 from locreg.training_options import (
     DENOISER_NOISE,
@@ -77,36 +77,20 @@ def train_from_folders(
     if (recipe.training.patch_size or network.receptive_field) < network.receptive_field:
         raise UsageError(f"patch_size must be at least {network.receptive_field} pixels.")
     files = _split(recipe)
-    trained = train_critic(
-        WassersteinCriterion(
-            _unpaired(recipe, network, files.clean, files.degraded),
-            recipe.training.batch,
-            recipe.training.penalty,
-            recipe.training.penalty_form,
-        ),
+    penalty, form = recipe.training.penalty, recipe.training.penalty_form
+    patches = _unpaired(recipe, network, files.clean, files.degraded)
+    weights = train_to_file(
+        output,
+        WassersteinCriterion(patches, recipe.training.batch, penalty, form),
         network,
         recipe.training,
+        learned={"name": "wasserstein", "penalty": penalty, "penalty_form": form},
+        sources={**_sources(recipe, files), "data": asdict(recipe.data)},
         validate=_validation(recipe, network, files, device),
-        checkpoint=checkpoint_path(output),
-        recipe={"data": asdict(recipe.data), "sources": _sources(recipe, files)},
         resume=resume,
-        log=log_path(output),
+        command=command,
         progress=progress,
     )
-    weights = Weights(
-        critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={
-            "name": "wasserstein",
-            "penalty": recipe.training.penalty,
-            "penalty_form": recipe.training.penalty_form,
-        },
-        training={
-            **training_record(recipe.training, trained, command),
-            **_sources(recipe, files),
-            "data": asdict(recipe.data),
-        },
-    )
-    save_weights(weights, output)  # an interrupted calibration must not cost the training
     if recipe.data.calibration_images:
         try:
             weights = _calibrated(recipe, weights, files, device, progress)
@@ -159,14 +143,8 @@ def train_denoiser_from_folder(
         size, white = recipe.data.validation_size, recipe.data.white
         crops = load_crops(clean_held_out, size=size, channels=channels, white=white)
         validate = DenoiserValidation([x.to(device) for x in crops], seed, noise, options.steps)
-    sources = {
-        "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
-        "files": listing(list_sources([*recipe.clean_paths, *recipe.degraded_paths])),
-        "noise": _describe_noise(recipe, noise),
-        "data": asdict(recipe.data),
-        "initial": initial,
-    }
-    trained = train_critic(
+    weights = train_to_file(
+        output,
         DenoisingCriterion(
             clean=pool,
             noise=noise,
@@ -179,25 +157,25 @@ def train_denoiser_from_folder(
         ),
         network,
         options,
-        validate=validate,
-        checkpoint=checkpoint_path(output),
-        recipe=sources,
-        resume=resume,
-        log=log_path(output),
-        progress=progress,
-    )
-    weights = Weights(
-        critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={
+        learned={
             "name": "denoising",
             "level": noise.level if isinstance(noise, NoiseModel) else None,
             "noise": [noise.low, noise.high] if isinstance(noise, NoiseRange) else None,
             "steps": options.steps,
             "white": recipe.data.white,
         },
-        training={**training_record(options, trained, command), **sources},
+        sources={
+            "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
+            "files": listing(list_sources([*recipe.clean_paths, *recipe.degraded_paths])),
+            "noise": _describe_noise(recipe, noise),
+            "data": asdict(recipe.data),
+            "initial": initial,
+        },
+        validate=validate,
+        resume=resume,
+        command=command,
+        progress=progress,
     )
-    save_weights(weights, output)
     checkpoint_path(output).unlink(missing_ok=True)
     return weights
 

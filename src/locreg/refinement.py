@@ -20,14 +20,12 @@ from locreg.patches import PatchPool, split_sources
 from locreg.quasi_newton import lbfgs
 from locreg.refinement_options import RefinementRecipe
 from locreg.regularizer import LocalRegularizer
-from locreg.training import train_critic
 from locreg.training_files import (
     check_outputs,
     checkpoint_path,
     folder_names,
     listing,
-    log_path,
-    training_record,
+    train_to_file,
 )
 from locreg.validation import (
     add_noise,
@@ -87,7 +85,6 @@ def refine_from_folder(
     if held_out:
         images = crops(held_out, data.validation_size)
         validate = MinimiserValidation(images, recipe.sigma, lam, data.seed, minimisation)
-    initial_quality = validate(critic)[0] if validate else None
     pool = PatchPool(
         clean,
         size=options.patch_size,
@@ -96,15 +93,8 @@ def refine_from_folder(
         augment=data.augment,
         white=data.white,
     )
-    sources = {
-        "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
-        "files": listing(list_sources(recipe.clean_paths)),
-        "sigma": recipe.sigma,
-        "lam": lam,
-        "data": asdict(data),
-        "initial": {"criterion": initial.criterion, "training": initial.training},
-    }
-    trained = train_critic(
+    weights = train_to_file(
+        output,
         BilevelCriterion(
             clean=pool,
             sigma=recipe.sigma,
@@ -116,23 +106,21 @@ def refine_from_folder(
         ),
         critic,
         options,
+        learned={"name": "bilevel", "sigma": recipe.sigma, "lam": lam},
+        sources={
+            "clean": f"{folder_names(recipe.clean_paths)}, {len(clean)} images",
+            "files": listing(list_sources(recipe.clean_paths)),
+            "sigma": recipe.sigma,
+            "lam": lam,
+            "data": asdict(data),
+            "initial": {"criterion": initial.criterion, "training": initial.training},
+        },
+        findings={"initial_quality": validate(critic)[0] if validate else None},
         validate=validate,
-        checkpoint=checkpoint_path(output),
-        recipe=sources,
         resume=resume,
-        log=log_path(output),
+        command=command,
         progress=progress,
     )
-    weights = Weights(
-        critic=trained.critic.requires_grad_(False).cpu(),
-        criterion={"name": "bilevel", "sigma": recipe.sigma, "lam": lam},
-        training={
-            **training_record(options, trained, command),
-            "initial_quality": initial_quality,
-            **sources,
-        },
-    )
-    save_weights(weights, output)  # an interrupted calibration must not cost the training
     if data.calibration_images:
         images = crops(clean[: data.calibration_images], data.calibration_size)
         weights = _calibrated(weights, images, recipe, progress)

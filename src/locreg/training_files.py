@@ -1,4 +1,4 @@
-"""What lies around a weight file in training: log, checkpoint, record."""
+"""A training that ends in a weight file, and what lies around it: log, checkpoint, record."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from locreg.critic import PatchCritic
 from locreg.errors import LocregError, UsageError
 from locreg.images import ImageSource, list_sources
-from locreg.training import TrainedCritic
+from locreg.training import Criterion, TrainedCritic, Validate, train_critic
 from locreg.training_options import DenoiserRecipe, LoopOptions, Recipe
 from locreg.version import __version__
-from locreg.weights import Weights
+from locreg.weights import Weights, save_weights
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -118,7 +119,53 @@ def check_made_alike(
         )
 
 
-def training_record(
+def train_to_file(
+    output: Path,
+    criterion: Criterion,
+    critic: PatchCritic,
+    options: LoopOptions,
+    *,
+    learned: dict[str, Any],
+    sources: dict[str, Any],
+    findings: dict[str, Any] | None = None,
+    validate: Validate | None,
+    resume: bool,
+    command: str | None,
+    progress: bool,
+) -> Weights:
+    """Train a critic with its log and checkpoint beside the weight file, and write this.
+
+    The checkpoint stays: whoever calls removes it when all is done.
+
+    Args:
+        learned: of the criterion, for the weight file.
+        sources: what else the weights are made from; in a resumed run it must be equal.
+        findings: what else was found, for the record.
+        validate, resume, progress: as `train_critic`.
+        command: what to record as the command that made the file.
+
+    Raises:
+        LocregError: as `train_critic`, or when the file cannot be written.
+    """
+    trained = train_critic(
+        criterion,
+        critic,
+        options,
+        validate=validate,
+        checkpoint=checkpoint_path(output),
+        recipe=sources,
+        resume=resume,
+        log=log_path(output),
+        progress=progress,
+    )
+    record = _training_record(options, trained, command) | (findings or {}) | sources
+    trained.critic.requires_grad_(False).cpu()
+    weights = Weights(critic=trained.critic, criterion=learned, training=record)
+    save_weights(weights, output)
+    return weights
+
+
+def _training_record(
     options: LoopOptions, trained: TrainedCritic, command: str | None
 ) -> dict[str, Any]:
     """What every weight file tells of its training."""
