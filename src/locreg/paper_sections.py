@@ -22,7 +22,7 @@ from locreg.paper_tables import compare_table1, compare_table2
 from locreg.patches import PatchPool
 from locreg.problems import Photograph, Problem, deblurring, denoising
 from locreg.regularizer import load
-from locreg.reproduction import BENCHMARK, TRAINING, Reproduction, machine
+from locreg.reproduction import BENCHMARK, TRAINING, Reproduction
 from locreg.validation import add_noise, psnr
 
 _FIGURE4_IMAGE = "119082.png"
@@ -95,7 +95,9 @@ def table1(run: Reproduction) -> str:
     images = ", ".join(Path(name).stem for name in names)
     tables.append(
         "PSNR in dB: ours (the paper's, the difference). The images are not the paper's, which it "
-        f"does not name, but of BSDS500, held out of every training: {images}."
+        f"does not name, but of BSDS500, from what is held out of every training: {images}. Of a "
+        f"deep critic the iterate is kept that is best on crops of all {len(run.validation)} that "
+        "are held out, these among them."
     )
     return "\n\n".join(tables)
 
@@ -179,13 +181,16 @@ def reproduce(run: Reproduction, names: list[str]) -> Path:
 
 def _write_page(run: Reproduction) -> Path:
     parts = [run.out / f"{name}.md" for name in SECTIONS]
-    hours, found = run.logged_seconds() / 3600, machine()
+    log = run.logged()
+    hours = sum(record["seconds"] for record in log) / 3600
+    cores = " or ".join(str(n) for n in sorted({record["cores"] for record in log}))
+    versions = " and ".join(sorted({record["torch"] for record in log}))
     head = (
         "# The paper's tables and figures\n\n"
         "Prost, Houdard, Almansa, Papadakis, *Learning local regularization for variational image "
         "restoration*, SSVM 2021, made again by `locreg reproduce`. "
-        f"All that follows took {hours:.1f} hours, on a machine of {found['cores']} cores with "
-        f"PyTorch {found['torch']}; `log.jsonl` has the times of the parts.\n"
+        f"All that follows took {hours:.1f} hours, repeated parts counted each time, on {cores} "
+        f"cores with PyTorch {versions}; `log.jsonl` has the times of the parts.\n"
     )
     warning = f"\n**{run.scale.warning}**\n" if run.scale.warning else ""
     texts = [part.read_text() for part in parts if part.exists()]

@@ -273,12 +273,12 @@ class Reproduction:
             with (self.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(record) + "\n")
 
-    def logged_seconds(self) -> float:
-        """How long all parts took so far."""
+    def logged(self) -> list[dict[str, Any]]:
+        """A record of every part that ran so far, of repeated ones too."""
         log = self.out / "log.jsonl"
         # A line that a killed run cut off is left out.
         lines = log.read_text().split("\n")[:-1] if log.exists() else []
-        return sum(float(json.loads(line)["seconds"]) for line in lines if line.endswith("}"))
+        return [json.loads(line) for line in lines if line.endswith("}")]
 
     def draw(self, name: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
         """Draw a figure to out/NAME.png; returns the markdown that shows it."""
