@@ -65,12 +65,11 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(LoopOptions):
-    """Constants of Algorithm 1. Those of the paper (section 3.2) are the defaults of `Recipe` and
-    `locreg train`; `RIDGE_TRAINING`, those of `locreg train-ridge`, serve ridge critics.
+    """Constants of Algorithm 1: those of the paper (section 3.2), or `RIDGE_TRAINING`.
 
     Attributes:
-        patch_size: side of the training patches in pixels; None is the receptive field. On
-            larger patches the criterion is that of R / sqrt(n), R being the sum of r over all their
+        patch_size: side of the training patches in pixels; None is the receptive field. On larger
+            patches the criterion is that of R / sqrt(n), R being the sum of r over all their
             n windows.
         penalty: mu, weight of the gradient penalty.
         penalty_form: two-sided: every gradient shall be 1 long; one-sided: none shall be longer;
@@ -172,11 +171,12 @@ class CriticOptions:
 class RidgeCriticOptions:
     """A ridge critic (`locreg.ridge`): linear filters of 13x13 pixels, and one potential.
 
-    Train it with `RIDGE_TRAINING` and `RIDGE_DATA`: with the paper's constants it learns badly.
+    With the paper's constants it learns badly; `RIDGE_TRAINING` and `RIDGE_DATA`, the defaults of
+    `locreg train-ridge`, serve it.
 
     Attributes:
         channels: 3 for colour images, 1 for grey ones.
-        filters: how many.
+        filters: number of linear filters.
         group: filters that share a potential, which sees the length of their responses.
     """
 
