@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyvips
 from locreg.images import read_samples
 from locreg.training_files import listing
 from locreg.version import __version__
+from locreg.weights import load_weights, save_weights
 from test_images import BAD_FILES
 from test_weights import BAD_FILES as BAD_WEIGHTS
 
@@ -138,6 +140,17 @@ def test_one_bad_file_does_not_stop_a_folder(locreg, noisy, weight_file, tmp_pat
     assert "b.png" in err
     assert "1 of 3 images failed" in err
     assert sorted(p.name for p in target.iterdir()) == ["a.png", "c.png"]
+
+
+def test_what_is_wrong_with_all_images_is_said_once(locreg, noisy, weight_file, tmp_path):
+    source, bare = tmp_path / "in", tmp_path / "bare.safetensors"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(noisy, source / name)
+    save_weights(replace(load_weights(weight_file), calibration=None), bare)
+    status, _, err = locreg("denoise", source, "-o", tmp_path / "out", "--weights", bare)
+    assert status == 2
+    assert err.count("These weights hold no calibration: give lam") == 1
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_unpaired_calibration_gives_restored_images_the_scores_of_clean_ones():
         ({"y": torch.full((1, 1, 9, 9), float("nan"))}, LocregError, "NaN"),
         ({"y": torch.zeros(1, 1, 9, 9), "sigma": 0.1}, LocregError, "float32"),
         ({"regularizer": calibrated(3), "sigma": 0.1}, LocregError, "use denoise-gray"),
-        ({"regularizer": LocalRegularizer(small_critic()), "sigma": 0.1}, LocregError, "give lam"),
+        ({"regularizer": LocalRegularizer(small_critic()), "sigma": 0.1}, UsageError, "give lam"),
         ({"sigma": "auto"}, LocregError, "too small"),
         ({"sigma": "auto", "operator": object()}, UsageError, "denoising only"),
     ],

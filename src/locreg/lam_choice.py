@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from locreg.errors import LocregError
+from locreg.errors import LocregError, UsageError
 from locreg.regularizer import LocalRegularizer
 from locreg.solvers import Solution
 from locreg.validation import best_lam, growing_root
@@ -118,11 +118,11 @@ def lam_by_score(inversion: Inversion, regularizer: LocalRegularizer, first: flo
     clean images do. It needs no noise level, unless R depends on one.
 
     Raises:
-        LocregError: when the weights are not calibrated.
+        UsageError: when the weights are not calibrated.
     """
     calibration = regularizer.calibration
     if calibration is None:
-        raise LocregError("These weights hold no calibration: they do not know clean scores.")
+        raise UsageError("These weights hold no calibration: they do not know clean scores.")
     median = calibration.clean_images[len(calibration.clean_images) // 2]
 
     def excess(solution: Solution) -> float:

@@ -95,15 +95,15 @@ def calibrated_lam(
     with lam = sigma. Through any other operator it is a share of that.
 
     Raises:
-        LocregError: when a critic's weights are not calibrated.
-        UsageError: when lam depends on sigma and sigma is None.
+        UsageError: when a critic's weights are not calibrated, or lam depends on sigma and sigma is
+            None.
     """
     share = 1.0 if denoising else _SHARE_OF_OTHER_OPERATORS
     calibration = regularizer.calibration
     if regularizer.noise_conditioned and sigma is not None:
         return share * sigma
     if calibration is None:
-        raise LocregError("These weights hold no calibration: give lam.")
+        raise UsageError("These weights hold no calibration: give lam.")
     if not calibration.depends_on_sigma:
         return share * calibration.lam(1.0)
     if sigma is None:
