@@ -257,7 +257,8 @@ def calibrate_unpaired(
     if lam is None:
         raise LocregError(
             "No lam gives the restored images the scores of clean ones: the critic does not tell "
-            "the two folders apart; train longer, or check that they differ."
+            "the two folders apart, or its energy does not smooth this damage away; train longer, "
+            "check that they differ, or use locreg restore --damage any."
         )
     # A constant polynomial: lam belongs to the degradation, and does not follow from a sigma.
     return _calibration(
