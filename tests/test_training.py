@@ -194,7 +194,7 @@ def test_common_patches_teach_low_noise(folder, tmp_path):
 
 
 def test_critics_without_a_fitting_lam_are_kept(folder, tmp_path):
-    """Two folders that are one, and a critic of two iterations: it tells nothing apart."""
+    """Two folders that are one, and a critic of one iteration: it tells nothing apart."""
     shutil.copytree(folder, tmp_path / "same")
     output = tmp_path / "w.safetensors"
     recipe = Recipe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from locreg.cli_common import (
     Device,
     Output,
     critic_name,
+    discard_output,
     load_regularizer,
     out_of_memory_is,
     say,
@@ -196,7 +196,7 @@ def main() -> None:
         say(f"error: {error}")
         status = FAILED
     except BrokenPipeError:  # whoever read the output, such as head, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         status = DONE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

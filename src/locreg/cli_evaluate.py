@@ -131,7 +131,7 @@ class Evaluate:
         write_atomically(self.output / "table.md", table.encode(errors="replace"))
         plain = _without_infinities(record)
         content = json.dumps(plain, indent=2, allow_nan=False)
-        write_atomically(self.output / "summary.json", content.encode(errors="replace"))
+        write_atomically(self.output / "summary.json", content.encode())
         print(json.dumps(plain) if self.json else table.rstrip())
         return FAILED if found.failures else DONE
 

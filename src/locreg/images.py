@@ -282,10 +282,14 @@ def _from_unit_range(
     return np.asarray(np.rint(samples.clip(0, _largest(sample_type))), dtype=sample_type)
 
 
+def _without_alpha(samples: NDArray[Any]) -> NDArray[Any]:
+    """Samples (H, W, C) with C = 1 to 4, grey or colour: C becomes 1 or 3."""
+    return samples[:, :, :-1] if samples.shape[2] in (2, 4) else samples
+
+
 def to_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
     """Samples (H, W, C) with C = 1 to 4 as (channels, H, W): alpha dropped, grey made or copied."""
-    bands = samples.shape[2]
-    colour = samples[:, :, : bands - 1] if bands in (2, 4) else samples
+    colour = _without_alpha(samples)
     if channels == 1 and colour.shape[2] == 3:
         luma = colour.astype(np.float32) @ _LUMA
         if np.issubdtype(samples.dtype, np.integer):
@@ -376,8 +380,8 @@ def _check_values(samples: NDArray[Any], path: ImageSource, white: float | None)
         raise LocregError(f"{path} holds NaN or infinite pixels: replace them first.")
     if samples.dtype != np.float32 and white is not None and white > _largest(samples.dtype):
         raise LocregError(f"{path} has no values above {_largest(samples.dtype):g}: mend --white.")
-    colour = samples[:, :, :-1] if samples.shape[2] in (2, 4) else samples  # alpha has its own unit
-    largest, white = float(np.abs(colour).max()), white or _largest(samples.dtype)
+    # Alpha has a unit of its own.
+    largest, white = float(np.abs(_without_alpha(samples)).max()), white or _largest(samples.dtype)
     if largest > _MOST_WHITES * white:
         raise LocregError(
             f"{path} holds values up to {largest:g}, where {white:g} is white: give --white, the "

@@ -135,7 +135,8 @@ def train_to_file(
 ) -> Weights:
     """Train a critic with its log and checkpoint beside the weight file, and write this.
 
-    The checkpoint stays: whoever calls removes it when all is done.
+    The checkpoint stays, so that an interrupted calibration does not cost the training: whoever
+    calls removes it when all is done.
 
     Args:
         learned: of the criterion, for the weight file.
