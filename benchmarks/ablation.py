@@ -1,11 +1,11 @@
-"""What each choice in the training of an unpaired critic is worth: a table of docs/weights.md.
+"""What each choice in training an unpaired critic gains: a table of docs/weights.md.
 
     python benchmarks/ablation.py DATA OUT [--csv docs/ablation.csv]
 
-Grey critics are trained on noise that is added to photographs of bsds500, with one change at a
-time, and validated on the 96x96 centre crops of 12 photographs that are held out: mean PSNR at
-sigma 0.1, restored by the paper's solver at the best lam. No test set is touched. Weights are
-kept in OUT: a trial that is there is not trained again, and one that was interrupted goes on.
+Grey critics are trained on photographs of bsds500 with added noise, with one change at a time. The
+measure is the mean PSNR at sigma 0.1 on the 96x96 centre crops of 12 held-out photographs, restored
+by the paper's solver at the best lam. No test set is used. Weights are kept in OUT: finished trials
+are not trained again, and interrupted trials continue.
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locreg.calibration import best_contrast
-from locreg.critic import PatchCritic, standard_layers
-from locreg.images import ImageSource
-from locreg.options import NoiseRange
-from locreg.patches import PatchPool, split_sources
-from locreg.recipes import train_from_folders
-from locreg.refinement import refine_from_folder
-from locreg.refinement_options import RefinementOptions, RefinementRecipe
-from locreg.training import train_critic
-from locreg.training_files import can_resume, checkpoint_path
-from locreg.training_options import (
+from locreg.degradation.noise import NoiseRange
+from locreg.images.archives import ImageSource
+from locreg.images.patches import PatchPool, load_crops
+from locreg.images.sources import split_sources
+from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.weights import Weights, load_weights, save_weights
+from locreg.training.calibration import best_contrast
+from locreg.training.criteria.wasserstein import critic_loss
+from locreg.training.loop import train
+from locreg.training.options import (
     RIDGE_TRAINING,
     CalibratedOptions,
     CriticOptions,
     DataOptions,
-    Recipe,
+    RefinementOptions,
     RidgeCriticOptions,
     TrainingOptions,
 )
-from locreg.validation import WhiteNoiseValidation, load_crops
-from locreg.weights import Weights, load_weights, save_weights
-from locreg.wgan import critic_loss
+from locreg.training.output import TrainingRun
+from locreg.training.recipes import CriticRecipe, RefinementRecipe
+from locreg.training.refine import refine
+from locreg.training.train_critic import train_critic
+from locreg.training.validation import WhiteNoiseValidation
 
 SIGMA = 0.1
 UNCALIBRATED = DataOptions(validation_sigma=SIGMA, calibration_images=0)
-DEEP = Recipe(
+DEEP = CriticRecipe(
     clean=Path(),
     noise=NoiseRange(low=0.05, high=0.3),
     critic=CriticOptions(channels=1),
@@ -61,12 +62,12 @@ RIDGE = replace(
 )
 
 
-def changed(recipe: Recipe, **training: object) -> Recipe:
-    """The recipe with other constants of training."""
+def changed(recipe: CriticRecipe, **training: object) -> CriticRecipe:
+    """The recipe with other training options."""
     return replace(recipe, training=replace(recipe.training, **training))  # type: ignore[arg-type]
 
 
-TRIALS: dict[str, Recipe] = {
+TRIALS: dict[str, CriticRecipe] = {
     "deep: the paper's constants, 2,000 iterations": DEEP,
     "average of the weights, 0.999": changed(DEEP, weight_average=0.999),
     "penalty mu = 0.1": changed(DEEP, penalty=0.1),
@@ -109,7 +110,7 @@ REFINED: dict[str, RefinementOptions] = {
 
 @dataclass(frozen=True)
 class ConditionedCriterion:
-    """Criterion (7) of r(z; s): at each level the noisy patches are those of that level."""
+    """Criterion (7) of the paper for r(z; s): at noise level s, r scores patches of that level."""
 
     clean: PatchPool
     noisy: PatchPool
@@ -123,7 +124,7 @@ class ConditionedCriterion:
         return self.clean.skipped | self.noisy.skipped
 
     def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
-        """Set the gradients; returns the terms."""
+        """Set the gradients of the critic, and return the terms."""
         count, random = self.options.batch, np.random.default_rng(iteration)
         clean, noisy = (
             torch.from_numpy(pool.patches(count, iteration)) for pool in (self.clean, self.noisy)
@@ -143,7 +144,7 @@ class ConditionedCriterion:
 
 
 def train_conditioned(path: Path, clean: Path, resume: bool) -> Weights:
-    """DEEP with the noise level as one more input channel; the weights at 0.1 are kept."""
+    """Train DEEP with the noise level as another input channel; keep the critic at level 0.1."""
     training, held_out = split_sources([clean], held_out=UNCALIBRATED.held_out, seed=0)
     half = len(training) // 2
     network = PatchCritic(standard_layers(), in_channels=1, noise_conditioned=True)
@@ -154,25 +155,25 @@ def train_conditioned(path: Path, clean: Path, resume: bool) -> Weights:
     assert DEEP.noise is not None
     crops = load_crops(held_out, size=UNCALIBRATED.validation_size, channels=1)
     validation = WhiteNoiseValidation(crops, SIGMA, 0)
-    trained = train_critic(
+    training_result = train(
         ConditionedCriterion(pools[0], pools[1], DEEP.noise, DEEP.training),
         network,
         DEEP.training,
         validate=lambda critic: validation(critic.at(SIGMA)),
-        checkpoint=checkpoint_path(path),
+        checkpoint=TrainingRun(output=path).checkpoint,
         resume=resume,
     )
     weights = Weights(
-        critic=trained.critic.at(SIGMA).requires_grad_(False),
-        training={"validations": trained.validations},
+        critic=training_result.critic.at(SIGMA).requires_grad_(False),
+        training={"validations": training_result.validations},
     )
     save_weights(weights, path)
-    checkpoint_path(path).unlink()
+    TrainingRun(output=path).checkpoint.unlink()
     return weights
 
 
 def add_contrast(path: Path, ridge: Path, clean: Path) -> Weights:
-    """The ridge critic at its best contrast, fitted on training images."""
+    """Take the ridge critic at its best contrast, which is fitted on training images."""
     weights = load_weights(ridge)
     training, held_out = split_sources([clean], held_out=UNCALIBRATED.held_out, seed=0)
     contrast, _ = best_contrast(
@@ -188,9 +189,9 @@ def add_contrast(path: Path, ridge: Path, clean: Path) -> Weights:
 
 
 def trained(name: str, path: Path, step: Callable[[Path, bool], Weights]) -> Weights:
-    """The weights of a trial, trained or trained on if need be."""
+    """Load the weights of a trial; first start or continue its training if it is not finished."""
     print(name, flush=True)
-    resume = can_resume(path)
+    resume = TrainingRun(output=path).is_interrupted()
     return load_weights(path) if path.exists() and not resume else step(path, resume)
 
 
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--part", help="i/n: only train every n-th trial, from the i-th on")
+    parser.add_argument("--part", help="i/n: only train trials i, i + n, ..., from 0 on")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     clean = options.data / "bsds500"
@@ -219,16 +220,17 @@ def main() -> None:
             data=CalibratedOptions(calibration_images=0),
             training=settings,
         )
-        return refine_from_folder(path, recipe, resume=resume)
+        return refine(recipe, TrainingRun(output=path, resume=resume))
+
+    def one_trial(recipe: CriticRecipe, path: Path, resume: bool) -> Weights:
+        run = TrainingRun(output=path, resume=resume)
+        return train_critic(replace(recipe, clean=clean), run)
 
     steps: dict[str, Callable[[Path, bool], Weights]] = {
-        name: lambda path, resume, r=recipe: train_from_folders(  # type: ignore[misc]
-            path, replace(r, clean=clean), resume=resume
-        )
-        for name, recipe in TRIALS.items()
+        name: partial(one_trial, recipe) for name, recipe in TRIALS.items()
     }
     steps[CONDITIONED] = lambda path, resume: train_conditioned(path, clean, resume)
-    if options.part is not None:  # those that build on others come after all parts
+    if options.part is not None:  # trials that build on others need a run without --part
         part, parts = map(int, options.part.split("/"))
         for name in list(steps)[part::parts]:
             trained(name, path_of(name), steps[name])

@@ -2,9 +2,8 @@
 
     python benchmarks/antialiasing.py DATA
 
-Four 96x96 crops of photographs of bsds500 are made half as large in several ways, without noise,
-and enlarged again: by bicubic interpolation, and by `locreg upscale` with Gaussians of several
-widths.
+Four 96x96 crops of bsds500 are shrunk to half their size in several ways, without noise, and
+enlarged again: by bicubic interpolation, and by `locreg upscale` with Gaussians of several widths.
 """
 
 from __future__ import annotations
@@ -20,16 +19,17 @@ from PIL import Image
 from torch import Tensor
 
 import locreg
-from locreg.images import list_images, read_pixels
-from locreg.operators import downsampling
-from locreg.validation import psnr
+from locreg.degradation.deepinv_operators import downsampling
+from locreg.images.image_file import read_pixels
+from locreg.images.metrics import psnr
+from locreg.images.sources import list_images
 
 FACTOR = 2
 WIDTHS = (0.25, 0.35, 0.5)
 
 
 def pillow(mode: Image.Resampling) -> Callable[[Tensor], Tensor]:
-    """As Pillow does it, on 8-bit images."""
+    """A function that shrinks images with Pillow, as 8-bit images."""
 
     def smaller(x: Tensor) -> Tensor:
         samples = (x[0].permute(1, 2, 0) * 255).round().byte().numpy()
@@ -41,7 +41,7 @@ def pillow(mode: Image.Resampling) -> Callable[[Tensor], Tensor]:
 
 
 def gaussian(x: Tensor) -> Tensor:
-    """The model of `locreg upscale`, with 0.5 pixels, which it suits exactly."""
+    """Shrink exactly as `locreg upscale` assumes, with an antialiasing of 0.5 pixels."""
     small: Tensor = downsampling(FACTOR, 0.5, (3, *x.shape[-2:]), x.device).A(x)
     return small
 
@@ -66,15 +66,15 @@ def main() -> None:
     widths = " | ".join(f"{width:g}" for width in WIDTHS)
     print(f"| the small image | bicubic | {widths} |\n| --- | --- |{' --- |' * len(WIDTHS)}")
     for name, smaller in WAYS.items():
-        found = []
+        qualities = []
         for clean in crops:
             y = (smaller(clean) * 255).round() / 255
             enlarged = [F.interpolate(y, scale_factor=FACTOR, mode="bicubic")]
             enlarged += [
                 locreg.upscale(y, regularizer, FACTOR, antialiasing=width).image for width in WIDTHS
             ]
-            found.append([psnr(image, clean).item() for image in enlarged])
-        print(f"| {name} | {' | '.join(f'{mean:.2f}' for mean in np.mean(found, axis=0))} |")
+            qualities.append([psnr(image, clean).item() for image in enlarged])
+        print(f"| {name} | {' | '.join(f'{mean:.2f}' for mean in np.mean(qualities, axis=0))} |")
 
 
 if __name__ == "__main__":

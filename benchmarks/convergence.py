@@ -1,11 +1,11 @@
-"""How many gradients does a solver need for the energy of 1000 Adam steps?
+"""How many gradients does a solver need to reach the energy of 1000 Adam steps?
 
     python benchmarks/convergence.py DATA --weights denoise-rgb --csv results.csv
 
-Denoising at 0.1 and the Gaussian deblurring of `inverse.py` on the centres of photographs of
-kodak24, with the energy of the noise level that was added. Adam goes 1000 steps at the rates of
-Prost et al. (2021), section 3.3; the others count the gradients until they are as low as its end,
-but for 1e-4 of the decrease from the start.
+The tasks are denoising at 0.1 and the Gaussian deblurring of `inverse.py`, on the centres of
+photographs of kodak24, with the energy for the noise level that was added. Adam takes 1000 steps at
+the learning rates of Prost et al. (2021), section 3.3. For the other solvers, gradients are counted
+until their energy is as low as Adam's last one, up to 1e-4 of Adam's decrease.
 """
 
 from __future__ import annotations
@@ -21,26 +21,33 @@ from tqdm import tqdm
 import locreg
 from inverse import tests
 from lam_choice import TASKS, middle
-from locreg.measurements import Measurements, Row, parameter_checksum
-from locreg.objective import Objective, Regularizer
-from locreg.options import AdamOptions, LBFGSOptions, MinimiserOptions, ProximalGradientOptions
-from locreg.problems import Problem
-from locreg.solver_choice import calibrated_lam, solve
-from locreg.solvers import Iterate
-from locreg.validation import psnr
+from locreg.evaluation.measurements import Measurements, Row
+from locreg.evaluation.methods import parameter_checksum
+from locreg.evaluation.simulation import Problem
+from locreg.images.metrics import psnr
+from locreg.restoration.defaults import calibrated_lam
+from locreg.solvers.objective import Objective, Regularizer
+from locreg.solvers.options import (
+    AdamOptions,
+    LBFGSOptions,
+    ProximalGradientOptions,
+    SolverOptions,
+)
+from locreg.solvers.registry import solve
+from locreg.solvers.solution import Iterate
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "solver", "image"]
 VALUES = ["lam", "start", "end", "psnr", "status", "gradients", "reached"]
-SOLVERS: dict[str, MinimiserOptions] = {
+SOLVERS: dict[str, SolverOptions] = {
     "adam": AdamOptions(steps=1000),
     "lbfgs": LBFGSOptions(steps=400),
     "proximal": ProximalGradientOptions(steps=400),
 }
-SHARE = 1e-4  # of Adam's decrease, that may be missing
+SHARE = 1e-4  # share of Adam's decrease that the others may miss
 
 
 class Counted:
-    """A regularizer that counts how often its gradient is asked for."""
+    """A regularizer that counts how often its gradient is computed."""
 
     def __init__(self, regularizer: Regularizer) -> None:
         self.regularizer, self.gradients = regularizer, 0
@@ -57,7 +64,7 @@ def measure(
     regularizer: locreg.LocalRegularizer,
     least: float | None,
 ) -> Row:
-    """Solve, and say when the energy ``least`` was reached (by Adam: at its end)."""
+    """Solve, and record after how many gradients the energy ``least`` was reached."""
     lam = calibrated_lam(regularizer, problem.sigma, denoising=problem.operator is None)
     at_level = regularizer.at(problem.sigma) if regularizer.depends_on_level else regularizer
     counted, path = Counted(at_level), list[tuple[int, float]]()
@@ -66,28 +73,28 @@ def measure(
         path.append((counted.gradients, iterate.energy.item()))
 
     objective = Objective(problem.y, counted, lam, problem.operator)
-    found = solve(objective, problem.start, SOLVERS[solver], on_step=follow)
+    solution = solve(objective, problem.start, SOLVERS[solver], on_step=follow)
     start, end = path[0][1], path[-1][1]
     reached = [n for n, energy in path if least is not None and energy <= least]
     return {
         "lam": f"{lam:.4g}",
         "start": f"{start:.7g}",
         "end": f"{end:.7g}",
-        "psnr": f"{psnr(found.image, problem.clean).item():.4f}",
-        "status": found.status.value,
-        "gradients": str(found.gradients),
+        "psnr": f"{psnr(solution.image, problem.clean).item():.4f}",
+        "status": solution.status.value,
+        "gradients": str(solution.gradients),
         "reached": str(reached[0]) if reached else "",
     }
 
 
 def least_energy(adam: Row) -> float:
-    """What the others have to reach."""
+    """The energy that the other solvers have to reach."""
     start, end = float(adam["start"]), float(adam["end"])
     return end + SHARE * (start - end)
 
 
 def main() -> None:
-    """Measure what is not in the file yet, then print medians."""
+    """Measure what is not in the CSV file yet, then print medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", required=True)
@@ -114,10 +121,10 @@ def main() -> None:
                     "solver": solver,
                     "image": test.path.name,
                 }
-                found = known.once(row, partial(measure, solver, problem, regularizer, least))
+                line = known.once(row, partial(measure, solver, problem, regularizer, least))
                 if solver == "adam":
-                    least = least_energy(found)
-                rows[solver].append(found)
+                    least = least_energy(line)
+                rows[solver].append(line)
         for solver, lines in rows.items():
             if solver == "adam":
                 continue

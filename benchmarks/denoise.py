@@ -1,12 +1,12 @@
-"""Mean PSNR of a denoiser on a whole folder of photographs: the figures of docs/results.md.
+"""Mean PSNR of a denoiser on a folder of photographs: figures of docs/results.md.
 
     python benchmarks/denoise.py FOLDER --weights alr-rgb --sigma 0.1 --csv results.csv
 
-White Gaussian noise is added in floating point and not clipped, from a seed that depends on the
-file's name and the level alone. Images are restored by the solver that the weights were made for,
-at the stored lam, and measured after clipping to [0, 1]. One line of the CSV is one image; a
-finished line is not computed again, so that an interrupted run resumes; a checksum of the weights
-keeps other weights apart.
+White Gaussian noise is added in floating point and not clipped; its seed depends only on the file
+name and the noise level. Images are restored by the solver that the weights were made for, with the
+calibrated lam, and measured after clipping to [0, 1]. The CSV file has one line per image. Finished
+lines are not computed again, so the same command continues an interrupted run. A checksum in each
+line tells weights apart.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ import torch
 from tqdm import tqdm
 
 import locreg
-from locreg.images import list_images, read_pixels
-from locreg.measurements import Measurements, Row, denoiser_version, seed_of
-from locreg.validation import add_noise, psnr
+from locreg.degradation.noise import add_noise
+from locreg.evaluation.measurements import Measurements, Row
+from locreg.evaluation.methods import denoiser_version
+from locreg.evaluation.simulation import seed_of
+from locreg.images.image_file import read_pixels
+from locreg.images.metrics import psnr
+from locreg.images.sources import list_images
 
 KEY = ["weights", "checksum", "folder", "sigma", "given", "image"]
 VALUES = ["used_sigma", "lam", "psnr", "seconds"]
 
 
-def told_level(text: str) -> str:
-    """An argument: true, auto or a factor."""
+def given_level(text: str) -> str:
+    """Check an argument: true, auto or a factor."""
     if text not in ("true", "auto"):
         float(text)
     return text
 
 
-def told(sigma: float, given: str) -> float | Literal["auto"]:
-    """The noise level that the restoration is told."""
+def sigma_to_give(sigma: float, given: str) -> float | Literal["auto"]:
+    """The noise level to give to the restoration."""
     if given == "auto":
         return "auto"
     return sigma if given == "true" else sigma * float(given)
@@ -47,26 +51,28 @@ def measure(path: Path, regularizer: locreg.LocalRegularizer, sigma: float, give
     pixels = read_pixels(path, regularizer.in_channels)
     clean = torch.from_numpy(pixels)[None]
     noisy = add_noise(clean, sigma, seed_of(path.name, sigma))
-    found = locreg.restore(noisy, regularizer, sigma=told(sigma, given))
+    restoration = locreg.restore(
+        noisy, regularizer, options=locreg.RestoreOptions(sigma=sigma_to_give(sigma, given))
+    )
     return {
-        "used_sigma": f"{found.sigma:.5f}",
-        "lam": f"{found.lam:.6g}",
-        "psnr": f"{psnr(found.image, clean).item():.4f}",
-        "seconds": f"{found.seconds:.2f}",
+        "used_sigma": f"{restoration.sigma:.5f}",
+        "lam": f"{restoration.lam:.6g}",
+        "psnr": f"{psnr(restoration.image, clean).item():.4f}",
+        "seconds": f"{restoration.seconds:.2f}",
     }
 
 
 def main() -> None:
-    """Measure every image that is not in the file yet, then print means."""
+    """Measure every image that is not in the CSV file yet, then print means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--sigma", type=float, nargs="+", required=True)
     parser.add_argument(
         "--given",
-        type=told_level,
+        type=given_level,
         default="true",
-        help="the noise level told: true, auto (estimated), or a factor of the true one",
+        help="noise level to give: true, auto (estimated), or a factor of the true one",
     )
     parser.add_argument("--csv", type=Path, required=True)
     options = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Deblurring, inpainting, upscaling and tomography beside TV and Wiener.
+"""Deblurring, inpainting, upscaling and tomography, compared with TV and Wiener.
 
     python benchmarks/inverse.py DATA --tasks motion inpaint --methods tv locreg:alr-rgb --csv FILE
 
-DATA holds the folders cbsd68, kodak24 and levin09. Every method sees the same observation, whose
-noise is not clipped; PSNR is that of the result clipped to [0, 1]. TV and Wiener get the lam of
-each image that is best in view of the ground truth; a weight file gets none of that: its lam and
-everything else is what `locreg deblur`, `inpaint` and `upscale` do, told the kernel and sigma.
-One line of the CSV is one image; a finished line is not computed again.
+DATA holds the folders cbsd68, kodak24 and levin09. Every method gets the same observation, whose
+noise is not clipped; PSNR is measured after clipping the result to [0, 1]. For TV and Wiener, the
+lam of each image is the best one, chosen with the ground truth. Weights get only the operator and
+sigma, and everything else, lam included, is as in `locreg deblur`, `inpaint` and `upscale`. The CSV
+file has one line per image; finished lines are not computed again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from locreg import problems
-from locreg.images import list_images, read_pixels
-from locreg.kernels import gaussian_kernel
-from locreg.measurements import Measurements, Row
-from locreg.methods import Method, find_method
-from locreg.problems import Photograph, Problem
-from locreg.tables import in_words, numbers, paired_difference
-from locreg.validation import psnr
+from locreg.degradation.kernels import gaussian_kernel
+from locreg.evaluation import simulation
+from locreg.evaluation.measurements import Measurements, Row
+from locreg.evaluation.methods import Method, find_method
+from locreg.evaluation.simulation import Photograph, Problem
+from locreg.evaluation.tables import in_words, numbers, paired_difference
+from locreg.images.image_file import read_pixels
+from locreg.images.metrics import psnr
+from locreg.images.sources import list_images
 
 KEY = ["task", "sigma", "method", "version", "image"]
 VALUES = ["lam", "psnr", "seconds"]
@@ -39,7 +40,7 @@ VALUES = ["lam", "psnr", "seconds"]
 
 @dataclass(frozen=True)
 class Test:
-    """A test image, its file and its place in its folder."""
+    """A test image, its file and its index in its folder."""
 
     photograph: Photograph
     path: Path
@@ -48,28 +49,28 @@ class Test:
 
 def gaussian(test: Test, sigma: float) -> Problem:
     """Figure 5 of the paper: 7x7, standard deviation 3."""
-    return problems.deblurring(test.photograph, sigma, gaussian_kernel(7, 3.0))
+    return simulation.deblurring(test.photograph, sigma, gaussian_kernel(7, 3.0))
 
 
 def motion(test: Test, sigma: float) -> Problem:
-    """The 8 kernels of Levin et al. 2009, three images each."""
+    """The 8 motion blurs of Levin et al. (2009), three images each."""
     kernel = np.load(test.path.parents[1] / "levin09" / f"{test.index // 3 % 8 + 1}.npy")
-    return problems.deblurring(test.photograph, sigma, kernel)
+    return simulation.deblurring(test.photograph, sigma, kernel)
 
 
 def inpaint(test: Test, sigma: float) -> Problem:
     """Half of the pixels missing at random."""
-    return problems.inpainting_at_random(test.photograph, sigma, 0.5)
+    return simulation.inpainting_at_random(test.photograph, sigma, 0.5)
 
 
 def upscale(test: Test, sigma: float) -> Problem:
-    """Half the size, with Gaussian antialiasing."""
-    return problems.upscaling(test.photograph, sigma, 2)
+    """Images of half the size, with Gaussian antialiasing."""
+    return simulation.upscaling(test.photograph, sigma, 2)
 
 
 def tomography(test: Test, sigma: float) -> Problem:
     """Parallel beams from 60 angles."""
-    return problems.tomography(test.photograph, sigma, 60)
+    return simulation.tomography(test.photograph, sigma, 60)
 
 
 # Task: folder, number of channels, noise levels, degradation.
@@ -92,26 +93,26 @@ def tests(data: Path, folder: str, channels: int) -> list[Test]:
     """The test images of a task."""
     if folder == "phantom":
         return [Test(Photograph(phantom(), "shepp-logan"), Path("shepp-logan"), 0)]
-    found = []
+    images = []
     for index, path in enumerate(list_images(data / folder)):
         pixels = read_pixels(path, channels)
-        found.append(Test(Photograph(torch.from_numpy(pixels)[None], path.name), path, index))
-    return found
+        images.append(Test(Photograph(torch.from_numpy(pixels)[None], path.name), path, index))
+    return images
 
 
 def measure(method: Method, problem: Problem) -> Row:
     """Restore and compare one image."""
     begin = time.perf_counter()
-    found = method.restore(problem)
+    restored = method.restore(problem)
     return {
-        "lam": "" if found.lam is None else f"{found.lam:.4g}",
-        "psnr": f"{psnr(found.image, problem.clean).item():.4f}",
+        "lam": "" if restored.lam is None else f"{restored.lam:.4g}",
+        "psnr": f"{psnr(restored.image, problem.clean).item():.4f}",
         "seconds": f"{time.perf_counter() - begin:.2f}",
     }
 
 
 def table(rows: dict[str, list[Row]]) -> str:
-    """Means over the images, and the paired difference to TV with its 95% interval."""
+    """Means over the images, and the paired difference to TV with its 95% confidence interval."""
     lines = [
         "| method | images | PSNR | to TV | seconds |",
         "| --- | --- | --- | --- | --- |",
@@ -124,7 +125,7 @@ def table(rows: dict[str, list[Row]]) -> str:
 
 
 def main() -> None:
-    """Measure what is not in the file yet, then print a table a task."""
+    """Measure what is not in the CSV file yet, then print one table per task and noise level."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
@@ -152,8 +153,8 @@ def main() -> None:
                         "version": method.version,
                         "image": test.path.name,
                     }
-                    found = known.once(row, partial(measure, method, problem))
-                    rows.setdefault(method.name, []).append(found)
+                    line = known.once(row, partial(measure, method, problem))
+                    rows.setdefault(method.name, []).append(line)
             print(f"\n{task}, sigma {sigma:g}\n\n{table(rows)}")
 
 

@@ -1,11 +1,11 @@
-"""How good is a lam that is found without a ground truth?
+"""How good is a lam that was chosen without a ground truth?
 
     python benchmarks/lam_choice.py DATA --weights alr-rgb --csv results.csv
 
-Denoising at 0.1 and the deblurring of `inverse.py` (gaussian, sigma 0.03) on the centres of the
-photographs of kodak24. Beside the lam of the calibration (auto), of Stein's estimate, of the
-discrepancy principle and of the clean score stands the oracle: the lam of highest PSNR for this
-image. sigma is given.
+The tasks are denoising at 0.1 and the deblurring of `inverse.py` (gaussian, sigma 0.03), on the
+centres of the photographs of kodak24; sigma is given. The rules for lam are the calibration (auto),
+Stein's risk estimate (sure), the discrepancy principle and the score of clean images. They are
+compared with the oracle, the lam of highest PSNR for each image.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from tqdm import tqdm
 
 import locreg
 from inverse import Test, gaussian, tests
-from locreg.images import centre
-from locreg.measurements import Measurements, Row, parameter_checksum
-from locreg.problems import Photograph, Problem, denoising
-from locreg.restoration import Lam
-from locreg.solver_choice import calibrated_lam
-from locreg.validation import best_lam, psnr
+from locreg.evaluation.measurements import Measurements, Row
+from locreg.evaluation.methods import parameter_checksum
+from locreg.evaluation.simulation import Photograph, Problem, denoising
+from locreg.images.metrics import psnr
+from locreg.images.patches import centre
+from locreg.restoration.defaults import calibrated_lam
+from locreg.restoration.options import LamRule
+from locreg.solvers.search import best_lam
 
 KEY = ["task", "sigma", "size", "weights", "checksum", "rule", "image"]
 VALUES = ["lam", "psnr"]
-RULES: dict[str, Lam] = {
+RULES: dict[str, LamRule | None] = {
     "auto": None,
     "sure": "sure",
     "discrepancy": "discrepancy",
@@ -49,7 +51,7 @@ def middle(test: Test, size: int) -> Test:
 
 
 def measure(rule: str, make: Callable[[], Problem], regularizer: locreg.LocalRegularizer) -> Row:
-    """lam by one rule, and the PSNR of what it restores."""
+    """lam by one rule, and the PSNR of the restored image."""
     problem = make()
 
     def quality(lam: float) -> float:
@@ -57,15 +59,15 @@ def measure(rule: str, make: Callable[[], Problem], regularizer: locreg.LocalReg
 
     if rule == "oracle":
         first = calibrated_lam(regularizer, problem.sigma, denoising=problem.operator is None)
-        lam, found = best_lam(quality, first)
+        lam, best = best_lam(quality, first)
     else:
         restored = problem.restore(regularizer, RULES[rule])
-        lam, found = restored.lam, psnr(restored.image, problem.clean).item()
-    return {"lam": f"{lam:.4g}", "psnr": f"{found:.4f}"}
+        lam, best = restored.lam, psnr(restored.image, problem.clean).item()
+    return {"lam": f"{lam:.4g}", "psnr": f"{best:.4f}"}
 
 
 def main() -> None:
-    """Measure what is not in the file yet, then print means."""
+    """Measure what is not in the CSV file yet, then print means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", required=True)
@@ -95,8 +97,8 @@ def main() -> None:
                     "image": test.path.name,
                 }
                 problem = partial(degrade, middle(test, options.size), sigma)
-                found = known.once(row, partial(measure, rule, problem, regularizer))
-                rows.append(float(found["psnr"]))
+                line = known.once(row, partial(measure, rule, problem, regularizer))
+                rows.append(float(line["psnr"]))
             means[rule] = sum(rows) / len(rows)
         for rule, mean in means.items():
             print(f"{task}, {options.weights}, {rule}: {mean:.2f} dB, {len(kodak)} images")

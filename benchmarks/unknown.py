@@ -1,18 +1,18 @@
-"""Degradations that nobody has a model for: learned from two unpaired folders, then undone.
+"""Unknown degradations: learned from two unpaired folders, then undone.
 
     python benchmarks/unknown.py DATA OUT --kinds correlated jpeg --csv FILE
 
 DATA holds bsds500 and cbsd68. One half of bsds500 stays clean, the other half is degraded, and both
-become folders in OUT; from these two folders, without pairs, is learned what `locreg restore`
-learns: the noise (method noise), or a critic and how strongly to smooth (method any). Then the
-photographs of cbsd68, degraded in the same way, are restored. Beside the results stand the
-degraded image, and bm3d at the white noise level that serves the kind best in view of the ground
-truth, found on the centres of every eighth photograph.
+become folders in OUT. From these two folders, without pairs, the benchmark learns what
+`locreg restore` learns: the noise (method noise), or a critic and how strongly to smooth (method
+any). Then it restores the photographs of cbsd68, degraded in the same way. The results are compared
+with the degraded images, and with bm3d at the best white-noise level for each kind of degradation,
+chosen with the ground truth on the centres of every eighth photograph.
 
-    correlated   white noise through outer([1, 2, 1], [1, 2, 1]), of level 0.1
-    jpeg         quality 10
+    correlated   white noise filtered by outer([1, 2, 1], [1, 2, 1]), of level 0.1
+    jpeg         JPEG files of quality 10
     dark         Poisson noise of 40 electrons at white, read-out noise of 2 electrons
-    stripes      every line shifted by noise of level 0.08, as by a scanner; white noise of 0.02
+    stripes      every line shifted by noise of level 0.08, as in a scanner; white noise of 0.02
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import locreg
-from locreg.baselines import bm3d_by_its_authors
-from locreg.damage import critic_path, learn_damage
-from locreg.images import ImageFile, centre, list_images, read_image, to_unit_range, write_image
-from locreg.measurements import Measurements, parameter_checksum, seed_of
-from locreg.ready_recipes import recipe_for_damage, recipe_for_noise
-from locreg.recipes import train_denoiser_from_folder
-from locreg.training_files import can_resume
-from locreg.validation import best_lam, psnr
+from locreg.evaluation.baselines import bm3d_by_its_authors
+from locreg.evaluation.measurements import Measurements
+from locreg.evaluation.methods import parameter_checksum
+from locreg.evaluation.simulation import seed_of
+from locreg.images.image_file import ImageFile, read_image, to_unit_range, write_image
+from locreg.images.metrics import psnr
+from locreg.images.patches import centre
+from locreg.images.sources import list_images
+from locreg.solvers.search import best_lam
+from locreg.training.learn_damage import critic_path, learn_damage
+from locreg.training.output import TrainingRun
+from locreg.training.recipes import recipe_for_damage, recipe_for_noise
+from locreg.training.train_denoiser import train_denoiser
 
 KEY = ["kind", "method", "version", "image"]
 VALUES = ["sigma", "psnr", "seconds"]
@@ -47,7 +52,7 @@ Pixels = NDArray[np.float32]
 
 
 def correlated(x: Pixels, random: np.random.Generator) -> Pixels:
-    """Neighbouring pixels get similar noise, of level 0.1."""
+    """Add noise of level 0.1 that is similar in neighbouring pixels."""
     line = np.array([1, 2, 1], dtype=np.float32)
     kernel = torch.from_numpy(np.outer(line, line) / np.linalg.norm(np.outer(line, line)))
     shape = (len(x), 1, x.shape[1] + 2, x.shape[2] + 2)
@@ -57,22 +62,22 @@ def correlated(x: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def jpeg(x: Pixels, _: np.random.Generator) -> Pixels:
-    """A file of quality 10."""
+    """Compress as JPEG of quality 10."""
     samples = np.rint(255 * x.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples))
     content = image.copy(interpretation="srgb").jpegsave_buffer(Q=10)
-    found = pyvips.Image.new_from_buffer(content, "").numpy()
-    return np.ascontiguousarray(to_unit_range(found.transpose(2, 0, 1)))
+    compressed = pyvips.Image.new_from_buffer(content, "").numpy()
+    return np.ascontiguousarray(to_unit_range(compressed.transpose(2, 0, 1)))
 
 
 def dark(x: Pixels, random: np.random.Generator) -> Pixels:
-    """A photograph in little light, brightened."""
+    """Imitate a photograph in little light, brightened."""
     electrons = random.poisson(40 * x.clip(0, 1)) + 2 * random.standard_normal(x.shape)
     return (electrons / 40).astype(np.float32)
 
 
 def stripes(x: Pixels, random: np.random.Generator) -> Pixels:
-    """Lines of a scanner that differ in brightness."""
+    """Shift the brightness of every line, as in a scanner, and add white noise."""
     lines: Pixels = random.standard_normal((len(x), x.shape[1], 1), dtype=np.float32)
     white: Pixels = random.standard_normal(x.shape, dtype=np.float32)
     degraded: Pixels = x + np.float32(0.08) * lines + np.float32(0.02) * white
@@ -88,7 +93,7 @@ KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
 
 
 def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
-    """Clean images, and degraded ones of other scenes, as float files that clip nothing."""
+    """Write a folder of clean images and one of degraded images of other scenes, unclipped."""
     clean, degraded = out / "clean", out / kind
     for index, path in enumerate(tqdm(list_images(data / "bsds500"), f"folders for {kind}")):
         target = (degraded if index % 2 else clean) / f"{path.stem}.tif"
@@ -99,30 +104,32 @@ def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
         if index % 2:
             random = np.random.default_rng(seed_of(path.name))
             pixels = KINDS[kind](pixels, random)
-        # As floats: values below 0 and above 1 stay.
+        # Float files keep values below 0 and above 1.
         write_image(target, pixels, ImageFile(pixels, None, "float32", {}))
     return clean, degraded
 
 
 def trained(data: Path, out: Path, kind: str, damage: str) -> locreg.LocalRegularizer:
-    """The weights of a degradation, trained if they are missing."""
+    """Load the weights for a degradation; train them first if they are missing."""
     path = out / f"{kind}-{damage}.safetensors"
-    unfinished = can_resume(path)
+    unfinished = TrainingRun(output=path).is_interrupted()
     if path.exists() and not unfinished:
         return locreg.load(path)
     clean, degraded = make_folders(data, out, kind)
     if damage == "noise":
         recipe = recipe_for_noise((clean,), degraded, 3)
-        train_denoiser_from_folder(path, recipe, resume=unfinished)
+        train_denoiser(recipe, TrainingRun(output=path, resume=unfinished))
     else:
         critic = critic_path(path)
-        begun = can_resume(critic) or critic.exists()
-        learn_damage(path, recipe_for_damage((clean,), degraded, 3), resume=begun)
+        started = TrainingRun(output=critic).is_interrupted() or critic.exists()
+        learn_damage(
+            recipe_for_damage((clean,), degraded, 3), TrainingRun(output=path, resume=started)
+        )
     return locreg.load(path)
 
 
 def best_level(kind: str, paths: list[Path]) -> float:
-    """The white noise level at which bm3d restores a kind best, climbing from 0.1."""
+    """The white-noise level at which bm3d restores a kind of degradation best."""
     pairs = [observed(kind, path, 192) for path in paths[::8]]
 
     def quality(sigma: float) -> float:
@@ -134,7 +141,7 @@ def best_level(kind: str, paths: list[Path]) -> float:
 
 
 def observed(kind: str, path: Path, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph (1, 3, H, W), and the same degraded; or their centres of this size."""
+    """A photograph (1, 3, H, W) and its degraded version; or the centres of this size of both."""
     clean = read_image(path).pixels
     y = KINDS[kind](clean, np.random.default_rng(seed_of(path.name)))
     if size is not None:
@@ -143,14 +150,16 @@ def observed(kind: str, path: Path, size: int | None = None) -> tuple[torch.Tens
 
 
 def main() -> None:
-    """Train what is missing, measure what is not in the file yet, then print means."""
+    """Train what is missing, measure what is not in the CSV file yet, then print means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--csv", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=2, help="images of each kind to keep")
+    parser.add_argument(
+        "--pictures", type=int, default=2, help="restored images to write for each kind"
+    )
     options = parser.parse_args()
 
     known = Measurements(options.csv, KEY, VALUES)
@@ -160,7 +169,7 @@ def main() -> None:
             for method in options.methods
             if method in ("noise", "any")
         }
-        version = {method: parameter_checksum(found) for method, found in weights.items()}
+        version = {method: parameter_checksum(model) for method, model in weights.items()}
         paths = list_images(options.data / "cbsd68")
         level = cache(partial(best_level, kind, paths))
         rows = {method: list[float]() for method in options.methods}
@@ -173,8 +182,8 @@ def main() -> None:
                     "version": version.get(method, ""),
                     "image": path.name,
                 }
-                found = known.find(row)
-                if found is None:
+                line = known.find(row)
+                if line is None:
                     sigma = level() if method == "bm3d" else None
                     begin, image = time.perf_counter(), y
                     if method in weights:
@@ -185,11 +194,11 @@ def main() -> None:
                     quality = psnr(image, clean).item()
                     values = {"psnr": f"{quality:.4f}", "seconds": f"{seconds:.2f}"}
                     values["sigma"] = "" if sigma is None else f"{sigma:g}"
-                    found = known.add(row | values)
+                    line = known.add(row | values)
                     if index < options.pictures:
                         target = options.out / f"{kind}-{path.stem}-{method}.png"
                         write_image(target, image[0].numpy())
-                rows[method].append(float(found["psnr"]))
+                rows[method].append(float(line["psnr"]))
         for method, qualities in rows.items():
             print(f"{kind}, {method}: {np.mean(qualities):.2f} dB, {len(qualities)} images")
 

@@ -1,4 +1,4 @@
-"""The pictures that the documents show, made anew: python examples/make_pictures.py
+"""Make the pictures of the documentation: python examples/make_pictures.py
 
 The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt).
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from skimage.data import chelsea
 
 import locreg
-from locreg.images import read_image, write_image
-from locreg.validation import psnr
+from locreg.images.image_file import read_image, write_image
+from locreg.images.metrics import psnr
 
 ROOT = Path(__file__).parents[1]
 SIGMA = 0.1
-JPEG_LEVEL = 0.084  # learned from two folders, by benchmarks/unknown.py
+JPEG_LEVEL = 0.084  # noise level that benchmarks/unknown.py learned from two folders
 
 
 def main() -> None:
@@ -38,24 +38,28 @@ def before_and_after() -> None:
     noisy = read_image(ROOT / "examples" / "noisy.png").pixels
 
     y = torch.from_numpy(noisy)[None]
-    found = locreg.restore(y, locreg.load("denoise-rgb"), sigma="auto")
-    name = f"restored (noise level found: {found.sigma:.3f})"
-    draw("before_after.png", clean, {"noisy": y, name: found.image})
+    restoration = locreg.restore(
+        y, locreg.load("denoise-rgb"), options=locreg.RestoreOptions(sigma="auto")
+    )
+    name = f"restored (noise level found: {restoration.sigma:.3f})"
+    draw("before_after.png", clean, {"noisy": y, name: restoration.image})
 
 
 def jpeg() -> None:
-    """What is left in a JPEG file, and the same smoothed as strongly as docs/results.md tells."""
+    """Draw a photograph after JPEG compression, and the same smoothed as in docs/results.md."""
     samples = chelsea()[40:240, 90:370]
     file = pyvips.Image.new_from_array(samples).copy(interpretation="srgb").jpegsave_buffer(Q=10)
     damaged = pyvips.Image.new_from_buffer(file, "").numpy().transpose(2, 0, 1)
     y = torch.from_numpy(damaged.astype(np.float32) / 255)[None]
-    found = locreg.restore(y, locreg.load("denoise-rgb"), sigma=JPEG_LEVEL)
+    restoration = locreg.restore(
+        y, locreg.load("denoise-rgb"), options=locreg.RestoreOptions(sigma=JPEG_LEVEL)
+    )
     clean = samples.transpose(2, 0, 1).astype(np.float32) / 255
-    draw("jpeg.png", clean, {"JPEG of quality 10": y, "restored": found.image})
+    draw("jpeg.png", clean, {"JPEG of quality 10": y, "restored": restoration.image})
 
 
 def draw(file: str, clean: NDArray[np.float32], images: dict[str, torch.Tensor]) -> None:
-    """Two images side by side, with their quality."""
+    """Draw two images side by side, with their PSNR."""
     reference = torch.from_numpy(clean)[None]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axis, (name, image) in zip(figure.subplots(1, 2), images.items(), strict=True):

@@ -1,30 +1,33 @@
 r"""
-Noise removed, its level found
-==============================
+Remove noise of unknown level
+=============================
 
-Denoising: the restored image minimises
+With a critic, denoising minimises
 
 .. math::
 
-    \frac12 |x - y|^2 + \lambda R(x),
+    \frac12 |x - y|^2 + \lambda R(x).
 
-or takes one gradient step of an energy that was trained for it. Neither the noise level nor
-:math:`\lambda` is given: the first is estimated from the image, the second follows from it.
+With a denoising energy it takes only one gradient step, which the energy was trained for. Neither
+the noise level nor :math:`\lambda` is given: the noise level is estimated from the image, and
+:math:`\lambda` follows from it.
 
-The same from the command line: ``locreg denoise noisy.png -o clean.png``.
+On the command line: ``locreg denoise noisy.png -o clean.png``.
 """
 
 # %%
 # A noisy photograph
 # ------------------
-# The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt). 0.1 is 25.5 of 255.
+# The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt). The noise level is 0.1, which
+# is 25.5 of 255.
 
 import matplotlib.pyplot as plt
 import skimage.data
 import torch
 
 import locreg
-from locreg.validation import add_noise, psnr
+from locreg.degradation.noise import add_noise
+from locreg.images.metrics import psnr
 
 photograph = skimage.data.chelsea()[20:260, 80:400]
 clean = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None] / 255
@@ -33,12 +36,13 @@ noisy = add_noise(clean, 0.1, seed=0)
 # %%
 # Restoration
 # -----------
-# ``denoise-rgb`` takes one gradient, or two where the noise is strong; the critic of the paper,
-# ``alr-rgb``, takes 50 steps of Adam.
+# The denoising energy ``denoise-rgb`` takes one gradient step, or two for strong noise. The paper's
+# kind of critic, ``alr-rgb``, takes 50 steps of Adam.
 
-energy = locreg.restore(noisy, locreg.load("denoise-rgb"), sigma="auto")
-critic = locreg.restore(noisy, locreg.load("alr-rgb"), sigma="auto")
-print(f"noise level found: {energy.sigma:.4f}")
+options = locreg.RestoreOptions(sigma="auto")
+by_energy = locreg.restore(noisy, locreg.load("denoise-rgb"), options=options)
+by_critic = locreg.restore(noisy, locreg.load("alr-rgb"), options=options)
+print(f"estimated noise level: {by_energy.sigma:.4f}")
 
 # %%
 # Before and after, and what was removed
@@ -47,9 +51,9 @@ print(f"noise level found: {energy.sigma:.4f}")
 
 pictures = {
     "noisy": noisy,
-    "denoise-rgb": energy.image,
-    "alr-rgb": critic.image,
-    "residual of denoise-rgb": energy.residual,
+    "denoise-rgb": by_energy.image,
+    "alr-rgb": by_critic.image,
+    "residual of denoise-rgb": by_energy.residual,
 }
 figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
 for axis, (name, image) in zip(axes.flat, pictures.items(), strict=True):

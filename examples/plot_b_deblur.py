@@ -1,33 +1,36 @@
 r"""
-A blurred photograph, without ringing at its border
-===================================================
+Deblur a photograph without ringing at its border
+=================================================
 
-Deblurring with a known kernel :math:`k`:
+Deblurring with a known kernel :math:`k` minimises
 
 .. math::
 
-    \min_x \; \frac12 |k * x - y|^2 + \lambda R(x).
+    \frac12 |k * x - y|^2 + \lambda R(x).
 
-A camera sees light from beyond the border of the picture. Taking the picture for wrapped around
-makes ringing there; here what lies beyond the border is unknown, and estimated with the rest.
+Blur mixes light from beyond the border into the picture. Many methods assume that the picture wraps
+around, which causes ringing at the border. Here the scene beyond the border is unknown, and is
+estimated together with the picture.
 
-The same from the command line: ``locreg deblur blurred.png -o sharp.png --kernel gaussian:7:3``.
+On the command line: ``locreg deblur blurred.png -o sharp.png --kernel gaussian:7:3``.
 """
 
 # %%
 # A blurred and noisy photograph
 # ------------------------------
-# Astronaut Eileen Collins (NASA, public domain), seen through the kernel of the paper's Figure 5:
-# 7x7 pixels, standard deviation 3. The picture is cut out after the blur, as a camera does it.
+# The photograph is scikit-image's astronaut (Eileen Collins; NASA, public domain), blurred with the
+# kernel of the paper's Figure 5: 7x7 pixels, standard deviation 3. The border is cut off after the
+# blur, as in a camera.
 
 import matplotlib.pyplot as plt
 import skimage.data
 import torch
 
 import locreg
-from locreg.kernels import gaussian_kernel
-from locreg.operators import blur_unknown_border
-from locreg.validation import add_noise, psnr
+from locreg.degradation.deepinv_operators import blur_unknown_border
+from locreg.degradation.kernels import gaussian_kernel
+from locreg.degradation.noise import add_noise
+from locreg.images.metrics import psnr
 
 photograph = skimage.data.astronaut()[0:198, 120:318]
 scene = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None] / 255
@@ -40,8 +43,9 @@ clean = scene[..., 3:-3, 3:-3]
 # -----------
 
 regularizer = locreg.load("denoise-rgb")
-found = locreg.deblur(blurred, regularizer, kernel, sigma="auto")
-wrapped = locreg.deblur(blurred, regularizer, kernel, sigma="auto", border="circular")
+options = locreg.RestoreOptions(sigma="auto")
+restoration = locreg.deblur(blurred, regularizer, kernel, options=options)
+wrapped = locreg.deblur(blurred, regularizer, kernel, border="circular", options=options)
 
 # %%
 # Before and after
@@ -49,8 +53,8 @@ wrapped = locreg.deblur(blurred, regularizer, kernel, sigma="auto", border="circ
 
 pictures = {
     "blurred": blurred,
-    "restored, border unknown": found.image,
-    "restored, taken for wrapped around": wrapped.image,
+    "restored, border unknown": restoration.image,
+    "restored, assumed to wrap around": wrapped.image,
 }
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 for axis, (name, image) in zip(axes, pictures.items(), strict=True):

@@ -1,24 +1,23 @@
 r"""
-Text drawn over a photograph
-============================
+Remove text drawn over a photograph
+===================================
 
-Inpainting: the pixels under the text are unknown, all others are known. The restored image
-minimises
+Inpainting minimises
 
 .. math::
 
-    \frac12 |m (x - y)|^2 + \lambda R(x)
+    \frac12 |m (x - y)|^2 + \lambda R(x),
 
-where the mask :math:`m` is 1 where a pixel is known and 0 under the text.
+where the mask :math:`m` is 0 for the unknown pixels under the text and 1 for all other pixels.
 
-The same from the command line: ``locreg inpaint photo.png -o whole.png --mask text.png``.
+On the command line: ``locreg inpaint photo.png -o whole.png --mask text.png``.
 """
 
 # %%
-# A photograph, and text over it
+# A photograph with text over it
 # ------------------------------
-# The photograph is scikit-image's coffee cup (CC0, Rachel Michetti). Noise of a good camera is
-# added to show that known pixels are cleaned on the way.
+# The photograph is scikit-image's coffee cup (CC0, Rachel Michetti). A little noise is added, as
+# from a good camera, to show that known pixels are denoised at the same time.
 
 import textwrap
 
@@ -30,12 +29,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import locreg
-from locreg.tasks import inpaint
-from locreg.validation import add_noise, psnr
+from locreg.degradation.noise import add_noise
+from locreg.images.metrics import psnr
 
 
 def text_mask(lines: list[str], height: int, width: int) -> np.ndarray:
-    """True where the text is (height, width), drawn by matplotlib."""
+    """A mask (height, width) that is True where matplotlib draws the text."""
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     for index, line in enumerate(lines):
         figure.text(0.02, 0.96 - 0.98 * index / len(lines), line, fontsize=17, va="top")
@@ -55,16 +54,19 @@ damaged = torch.where(known, add_noise(clean, 0.01, seed=0), 1.0)
 # %%
 # Filling the holes
 # -----------------
-# What the damaged image holds under the mask is not used.
+# The values of the damaged image under the mask are ignored.
 
-found = inpaint(damaged, locreg.load("denoise-rgb"), known, sigma=0.01)
+restoration = locreg.inpaint(
+    damaged, locreg.load("denoise-rgb"), known, options=locreg.RestoreOptions(sigma=0.01)
+)
 
 # %%
 # Before and after
 # ----------------
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.9), layout="constrained")
-for axis, image, name in ((axes[0], damaged, "text over it"), (axes[1], found.image, "restored")):
+pictures = {"text over it": damaged, "restored": restoration.image}
+for axis, (name, image) in zip(axes, pictures.items(), strict=True):
     axis.imshow(image[0].permute(1, 2, 0).clamp(0, 1))
     axis.set_title(f"{name}, {psnr(image, clean).item():.1f} dB", fontsize=10)
     axis.set_axis_off()

@@ -2,36 +2,38 @@ r"""
 The idea in two dimensions
 ==========================
 
-Figure 1 of Prost et al. (2021). Clean data lie on a circle, degraded data around it, and nothing
-says which degraded point came from which clean one. A critic trained with the Wasserstein criterion
+This is Figure 1 of Prost et al. (2021). Clean data lie on a circle and degraded data around it;
+which degraded point comes from which clean point is unknown. A critic :math:`r` is trained on clean
+data c, degraded data n and points i between them, with the Wasserstein criterion
 
 .. math::
 
     \max_r \; E_{z \sim n}[r(z)] - E_{z \sim c}[r(z)] - \mu E_{z \sim i}[(|\nabla r(z)| - 1)^2]
 
-becomes close to the distance to the circle: minus its gradient points to the clean data from
-everywhere, with nearly unit length, also near the circle. This is what makes it a regularizer.
+It comes close to the distance to the circle: its negative gradient points to the clean data from
+everywhere, and has nearly unit length, even near the circle. This makes it a regularizer.
 """
 
 # %%
 # Data and critic
 # ---------------
-# The critic is a small fully connected network on points of the plane. Only the criterion is shared
-# with the critics of image patches: `locreg.wgan.critic_loss` takes any network. The penalty's
-# weight is 1 here and 5 there, since patches of many pixels lie further apart than these points do;
-# with too large a weight a plane, whose gradient has unit length everywhere, beats the distance.
+# The critic is a small fully connected network on points of the plane. It shares only the criterion
+# with the critics of image patches: `locreg.critic_loss` accepts any network. The gradient penalty
+# has the weight 1 here and 5 for patches, because patches of many pixels lie further apart than
+# these points. If the weight is too large, a linear function wins over the distance, since its
+# gradient can have unit length everywhere.
 
 import matplotlib.pyplot as plt
 
-from locreg.circle import train_potential
-from locreg.paper_figures import draw_circle
+from locreg.evaluation.paper.circle import train_potential
+from locreg.evaluation.paper.figures import draw_circle
 
 potential = train_potential(iterations=1000)
 
 # %%
 # The learned potential
 # ---------------------
-# Colour is r; arrows are minus its gradient, the way that gradient descent goes.
+# The colour shows r; the arrows show its negative gradient, which gradient descent follows.
 
 draw_circle(plt.figure(figsize=(6.4, 5.4), layout="constrained"), potential)
 plt.show()

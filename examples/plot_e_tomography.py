@@ -2,13 +2,13 @@ r"""
 Any linear operator: sparse-view tomography
 ===========================================
 
-The data term takes any linear operator :math:`A` that has ``A`` and ``A_adjoint``, such as those of
-deepinv. Here it is parallel-beam tomography from 60 angles, restored by steps down the energy and
-towards the data in turn:
+Restoration works with any linear operator :math:`A` that has the methods ``A`` and ``A_adjoint``,
+such as the operators of deepinv. Here it is parallel-beam tomography from 60 angles. The solver
+alternates between steps that decrease the regularizer and steps towards the data, to minimise
 
 .. math::
 
-    \min_x \; \frac12 |A x - y|^2 + \lambda R(x).
+    \frac12 |A x - y|^2 + \lambda R(x).
 """
 
 # %%
@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 
 import locreg
-from locreg.validation import add_noise, psnr
+from locreg.degradation.noise import add_noise
+from locreg.images.metrics import psnr
 
 phantom = torch.from_numpy(skimage.data.shepp_logan_phantom().astype(np.float32))[None, None]
 clean = F.interpolate(phantom, size=(128, 128), mode="area")
@@ -33,14 +34,14 @@ sinogram = add_noise(operator.A(clean), 0.01, seed=0)
 # %%
 # Restoration
 # -----------
-# The operator is checked first: random u and v must satisfy <Au, v> = <u, A*v>.
+# The operator is checked first: for random u and v, <Au, v> must equal <u, A*v>.
 
-found = locreg.restore(
+restoration = locreg.restore(
     sinogram,
     locreg.load("denoise-gray"),
     operator,
-    sigma=0.01,
     start=operator.A_dagger(sinogram),
+    options=locreg.RestoreOptions(sigma=0.01),
 )
 
 # %%
@@ -50,7 +51,7 @@ found = locreg.restore(
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 axes[0].imshow(sinogram[0, 0], cmap="gray", aspect="auto")
 axes[0].set_title("60 views", fontsize=10)
-pictures = {"pseudoinverse": operator.A_dagger(sinogram), "restored": found.image}
+pictures = {"pseudoinverse": operator.A_dagger(sinogram), "restored": restoration.image}
 for axis, (name, image) in zip(axes[1:], pictures.items(), strict=True):
     axis.imshow(image[0, 0], cmap="gray", vmin=0, vmax=1)
     axis.set_title(f"{name}, {psnr(image, clean).item():.1f} dB", fontsize=10)

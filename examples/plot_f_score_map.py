@@ -2,11 +2,11 @@ r"""
 Where is a photograph damaged?
 ==============================
 
-The critic :math:`r` scores every patch: low where it looks like clean photographs, high where it
-looks degraded. The regularizer :math:`R(x)` is the sum of these scores, so the map shows where the
-energy of an image comes from.
+The critic :math:`r` scores every patch: low if it looks like a clean photograph, high if it looks
+degraded. The regularizer :math:`R(x)` is the sum of these scores, so the score map shows which
+parts of an image increase it.
 
-The same from the command line: ``locreg score photo.png -o map.png``.
+On the command line: ``locreg score photo.png -o map.png``.
 """
 
 # %%
@@ -18,7 +18,7 @@ import skimage.data
 import torch
 
 import locreg
-from locreg.validation import add_noise
+from locreg.degradation.noise import add_noise
 
 photograph = skimage.data.chelsea()[20:260, 80:400]
 clean = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None] / 255

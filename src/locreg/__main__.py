@@ -1,6 +1,6 @@
 """``python -m locreg`` is the ``locreg`` command."""
 
-from locreg.cli import main
+from locreg.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,12 +1,46 @@
-"""The exceptions that mean: the user can mend this."""
+"""Exceptions for failures that the user can fix."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 
 class LocregError(Exception):
-    """A failure that its reader can mend; the message is one sentence that says how.
+    """A failure that the user can fix; the message is one sentence that says how.
 
-    The command line prints the message without a traceback. Everything else that escapes is a bug.
+    The command line prints the message without a traceback. Any other exception that reaches the
+    user is a bug.
     """
 
 
 class UsageError(LocregError):
     """An argument that can never work, such as a noise level of 25; exit status 2."""
+
+
+@contextlib.contextmanager
+def out_of_memory_is(sentence: str) -> Iterator[None]:
+    """Turn an out-of-memory error in the ``with`` block into a `LocregError`.
+
+    Args:
+        sentence: the message of that error.
+
+    Raises:
+        LocregError: when memory runs out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise LocregError(sentence) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch raises its own class on a GPU, but a plain RuntimeError on a CPU."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        word in str(error) for word in words
+    )

@@ -1,3 +1,5 @@
-"""The version of the package, for records that files keep."""
+"""The version of the package, which files record."""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"

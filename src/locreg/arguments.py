@@ -1,0 +1,70 @@
+"""Checks of arguments, with one-sentence messages; this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from locreg.errors import LocregError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+Precision = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Check that the value is one of the choices.
+
+    Raises:
+        UsageError: when it is not.
+    """
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Check that a constant is positive and finite.
+
+    Raises:
+        UsageError: when it is not.
+    """
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name} must be positive, got {value}.")
+
+
+def check_at_least(least: int, name: str, value: int) -> None:
+    """Check that a whole number is at least ``least``.
+
+    Raises:
+        UsageError: when it is smaller.
+    """
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, got {value}.")
+
+
+def check_lam(lam: float) -> None:
+    """Check lam, the weight of the regularizer.
+
+    Raises:
+        UsageError: when lam is negative or not finite.
+    """
+    if not 0 <= lam < float("inf"):
+        raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+
+
+def torch_device(name: Device) -> torch.device:
+    """The device to compute on; ``auto`` is CUDA if there is a CUDA device, else the CPU.
+
+    Raises:
+        LocregError: when CUDA is requested and there is no CUDA device.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LocregError("No CUDA device was found: use --device cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

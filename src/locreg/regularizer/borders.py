@@ -1,0 +1,37 @@
+"""Mirroring of an image at its borders, and the adjoint of this operation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mirror_indices(length: int, field: int) -> Tensor:
+    """Source pixel of each pixel of a padded line: (length + field - 1,).
+
+    The mirror lies between pixels (... 1 0 | 0 1 2 ...). With an odd receptive ``field`` every
+    pixel, counted with its copies, then lies in exactly ``field`` windows, also at the border.
+    Lines shorter than the padding are mirrored repeatedly.
+    """
+    position = torch.arange(length + field - 1) - (field - 1) // 2
+    position = position.remainder(2 * length)
+    return torch.minimum(position, 2 * length - 1 - position)
+
+
+def pad(x: Tensor, field: int) -> Tensor:
+    """Mirror x (..., H, W) at its borders: (..., H + field - 1, W + field - 1).
+
+    The result has one window of side ``field`` for each pixel of x.
+    """
+    rows, columns = (mirror_indices(n, field).to(x.device) for n in x.shape[-2:])
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
+    """The adjoint of `pad`: add each pixel of z to its source pixel.
+
+    z is (..., height + field - 1, width + field - 1), and the result (..., height, width).
+    """
+    rows, columns = (mirror_indices(n, field).to(z.device) for n in (height, width))
+    lines = z.new_zeros((*z.shape[:-2], height, z.shape[-1])).index_add_(-2, rows, z)
+    return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)

@@ -1,0 +1,99 @@
+"""Records of restorations and weights: plain data for machines, sentences for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from locreg.regularizer.weights import Weights
+from locreg.restoration.options import FileOptions
+from locreg.restoration.restore_files import RestoredFile
+from locreg.solvers.solution import Solution
+
+
+def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, Any]:
+    """What was done to one file, with these options."""
+    restoration, solution = file.restoration, file.restoration.solution
+    last = solution.history[-1]
+    return {
+        "input": str(file.job.source),
+        "output": str(file.job.target),
+        "weights": file.weights,
+        "learned": file.regularizer.learned_level is not None,
+        "ensemble": file.regularizer.symmetric,
+        "precision": file.regularizer.precision,
+        "sigma": restoration.sigma,
+        "lam": restoration.lam,
+        "iterations": solution.steps,
+        "gradients": solution.gradients,
+        "status": solution.status.value,
+        "energy": float(last.energy.sum()),
+        "gradient_norm": float(last.gradient_norm.square().sum().sqrt()),
+        "seconds": round(restoration.seconds, 3),
+        "white": options.white,
+        "task": file.task.name,
+        **file.task.settings,
+    }
+
+
+def history_record(solution: Solution) -> list[dict[str, float]]:
+    """The path of a solver, with the images of a batch combined."""
+    return [
+        {
+            "energy": float(iterate.energy.sum()),
+            "data_term": float(iterate.data_term.sum()),
+            "regularizer": float(iterate.regularizer.sum()),
+            "gradient_norm": float(iterate.gradient_norm.square().sum().sqrt()),
+            "step_size": float(iterate.step_size.mean()),
+        }
+        for iterate in solution.history
+    ]
+
+
+def sentence(record: dict[str, Any]) -> str:
+    """A restoration record as a sentence for a person."""
+    sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
+    steps = "1 step" if record["iterations"] == 1 else f"{record['iterations']} steps"
+    return f"{record['output']}: {sigma}lam {record['lam']:.4g}, {steps}, {record['seconds']:.1f} s"
+
+
+def weights_record(name: str, weights: Weights) -> dict[str, Any]:
+    """Everything that a weight file says about itself."""
+    critic = weights.critic
+    return {
+        "weights": name,
+        "in_channels": critic.in_channels,
+        "noise_conditioned": critic.noise_conditioned,
+        "receptive_field": critic.receptive_field,
+        "stride": critic.stride,
+        "parameters": sum(p.numel() for p in critic.parameters()),
+        "layers": [asdict(layer) for layer in critic.layers],
+        "criterion": weights.criterion.describe() if weights.criterion else {},
+        "training": weights.training,
+        "calibration": asdict(weights.calibration) if weights.calibration else None,
+    }
+
+
+def outline(value: Any, indent: int = 0) -> str:
+    """Nested plain data as indented lines; short lists stay on one line."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{' ' * indent}{key}:", outline(item, indent + 2)]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            lines.append(f"{' ' * indent}{key}:")
+            lines += [
+                f"{' ' * (indent + 2)}" + ", ".join(f"{k} {_short(v)}" for k, v in row.items())
+                for row in item
+            ]
+        else:
+            lines.append(f"{' ' * indent}{key}: {_short(item)}")
+    return "\n".join(lines)
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.5g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_short, item))
+    return "none" if item is None else str(item)

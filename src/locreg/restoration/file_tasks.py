@@ -1,0 +1,152 @@
+"""The tasks for an image file: denoise, deblur, inpaint, upscale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from locreg.degradation.kernels import antialiasing_kernel, read_kernel
+from locreg.errors import LocregError
+from locreg.images.image_file import ImageFile, read_mask
+from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
+from locreg.restoration.restore import Restoration, restore
+from locreg.restoration.tasks import check_factor, deblur, inpaint, upscale
+from locreg.solvers.solution import OnStep
+
+
+def _any_image(_: ImageFile) -> None:
+    """Accept every image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTask:
+    """What `restore_files` does to each image.
+
+    Attributes:
+        name: such as ``"denoise"``.
+        restore: restores the pixels (1, C, H, W) of an image, given its regularizer, the options
+            and a function to call at every step.
+        settings: parameters of the task, for the JSON record.
+        factor: how many times larger the result is.
+        inputs: further files that are read, and must not be overwritten.
+        check: raises `LocregError` for an image that does not fit the task.
+    """
+
+    name: str
+    restore: Callable[[Tensor, LocalRegularizer, RestoreOptions, OnStep], Restoration]
+    settings: dict[str, Any] = field(default_factory=dict)
+    factor: int = 1
+    inputs: tuple[Path, ...] = ()
+    check: Callable[[ImageFile], None] = _any_image
+
+    @property
+    def denoises(self) -> bool:
+        """Whether the operator is the identity."""
+        return self.name == "denoise"
+
+
+def denoise_task() -> FileTask:
+    """Remove noise: `locreg.restore`."""
+
+    def run(
+        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
+    ) -> Restoration:
+        return restore(y, regularizer, options=options, on_step=on_step)
+
+    return FileTask(name="denoise", restore=run)
+
+
+def deblur_task(
+    kernel: str, *, normalize_kernel: bool = False, border: Border = "unknown"
+) -> FileTask:
+    """Undo a known blur: `locreg.deblur`.
+
+    Args:
+        kernel: gaussian:SIZE:STD, uniform:SIZE, a .npy file or an image file (`read_kernel`).
+        normalize_kernel: divide a kernel from a file by its sum.
+        border: see `locreg.deblur`.
+
+    Raises:
+        LocregError: when the kernel is unfit or cannot be read.
+    """
+    matrix = read_kernel(kernel, normalize=normalize_kernel)
+
+    def run(
+        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
+    ) -> Restoration:
+        return deblur(y, regularizer, matrix, options, border=border, on_step=on_step)
+
+    return FileTask(
+        name="deblur",
+        restore=run,
+        settings={"kernel": kernel, "border": border},
+        inputs=(Path(kernel),),
+    )
+
+
+def inpaint_task(mask: Path) -> FileTask:
+    """Fill the pixels that are white in the image file ``mask``: `locreg.inpaint`.
+
+    Raises:
+        LocregError: when the mask cannot be read, or marks no pixel or every pixel.
+    """
+    missing, mask_orientation = read_mask(mask)
+    known = torch.from_numpy(~missing)
+
+    def check(image: ImageFile) -> None:
+        if image.orientation != mask_orientation:
+            size = image.pixels.shape[1:]
+            _check_orientations(size, missing.shape, image.orientation, mask_orientation)
+
+    def run(
+        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
+    ) -> Restoration:
+        return inpaint(y, regularizer, known, options, on_step=on_step)
+
+    return FileTask(
+        name="inpaint", restore=run, settings={"mask": str(mask)}, inputs=(mask,), check=check
+    )
+
+
+def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> FileTask:
+    """Enlarge by a whole factor: `locreg.upscale`.
+
+    Raises:
+        UsageError: when the factor is below 2, or antialiasing is not from 0.1 to 1.
+    """
+    check_factor(factor)
+    antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
+
+    def run(
+        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
+    ) -> Restoration:
+        return upscale(y, regularizer, factor, options, antialiasing=antialiasing, on_step=on_step)
+
+    return FileTask(
+        name="upscale",
+        restore=run,
+        settings={"factor": factor, "antialiasing": antialiasing},
+        factor=factor,
+    )
+
+
+def _check_orientations(
+    image: tuple[int, ...], mask: tuple[int, ...], orientation: int, mask_orientation: int
+) -> None:
+    """Refuse a mask whose EXIF orientation differs, unless its size shows how it is meant.
+
+    Otherwise a mask drawn over the photograph, as a viewer shows it, would fill the wrong place.
+    """
+    on_its_side = (orientation >= 5) != (mask_orientation >= 5)
+    if on_its_side and image[0] != image[1] and image == mask:
+        return
+    raise LocregError(
+        "the image and its mask have different EXIF orientations "
+        f"({orientation} and {mask_orientation}): save both upright, without this tag."
+    )

@@ -1,0 +1,96 @@
+"""The options of a restoration. Imports nothing heavy, so that the command line starts at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from locreg.arguments import Device, Precision, check_at_least, check_lam, check_positive
+from locreg.degradation.noise import check_sigma
+from locreg.errors import UsageError
+from locreg.solvers.options import SolverOptions
+
+Border = Literal["unknown", "circular"]
+LamRule = Literal["sure", "discrepancy", "score"]
+
+# The default for upscaling: a compromise between a camera with its lens (about 0.5) and software
+# that shrinks images.
+ANTIALIASING = 0.35
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions:
+    """How to restore an observation with a given regularizer.
+
+    Attributes:
+        sigma: standard deviation of the noise on the [0, 1] scale. ``"auto"`` estimates it from the
+            observation if it is needed; for denoising with weights that were learned from a folder
+            of images, it takes their learned level instead.
+        lam: weight of the regularizer. None: computed from sigma, by the calibration of the
+            weights. ``"sure"``, ``"discrepancy"`` and ``"score"`` find it for this observation
+            without a ground truth, by solving ten to thirty times (see `locreg.lam_by_sure`,
+            `locreg.lam_by_discrepancy` and `locreg.lam_by_score`).
+        solver: options of the solver to use. None: the solver that the weights were made for.
+        steps: the most steps of the solver. None: the number in the solver's options.
+
+    Raises:
+        UsageError: when a value is invalid.
+    """
+
+    sigma: float | Literal["auto"] = "auto"
+    lam: float | LamRule | None = None
+    solver: SolverOptions | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sigma != "auto":
+            object.__setattr__(self, "sigma", _number("sigma", self.sigma, ("auto",)))
+            check_sigma(float(self.sigma))
+        rules = get_args(LamRule)
+        if self.lam is not None and self.lam not in rules:
+            object.__setattr__(self, "lam", _number("lam", self.lam, rules))
+            check_lam(float(self.lam))
+        if self.sigma == 0 and self.lam in ("sure", "discrepancy"):
+            raise UsageError(f"lam {self.lam} needs noise: give a sigma above 0, or another lam.")
+        if self.steps is not None:
+            check_at_least(1, "steps", self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How to restore image files.
+
+    Attributes:
+        weights: packaged weights or a weight file. ``"auto"`` takes the packaged weights that
+            restore best: ``denoise-rgb`` or ``denoise-gray``, or, for a solver or a rule for lam
+            that needs a critic, ``ridge-rgb`` or ``ridge-gray``.
+        restoration: noise level, lam and solver.
+        white: pixel value that counts as 1. None: the largest value that a file can hold, or 1 in
+            float files.
+        ensemble: average R over the 8 flips and rotations of the image.
+        precision: number format of the convolutions.
+        device: where to compute.
+
+    Raises:
+        UsageError: when white is not positive.
+    """
+
+    weights: str = "auto"
+    restoration: RestoreOptions = RestoreOptions()
+    white: float | None = None
+    ensemble: bool = False
+    precision: Precision = "float32"
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.white is not None:
+            check_positive("white", self.white)
+
+
+def _number(name: str, value: object, words: tuple[str, ...]) -> float:
+    """Convert a number, or text that holds one, to float."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
+        raise UsageError(f"{name} must be a number or {allowed}, got {value!r}.") from None

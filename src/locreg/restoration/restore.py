@@ -1,0 +1,229 @@
+"""Restore an observation: minimise the energy, with noise level and lam chosen automatically."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from locreg.degradation.estimate_noise import estimate_sigma
+from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
+from locreg.errors import LocregError, UsageError
+from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.choose_lam import Inversion, choose_lam
+from locreg.restoration.defaults import SolverPlan, plan_solver
+from locreg.restoration.options import RestoreOptions
+from locreg.solvers.registry import solve
+from locreg.solvers.solution import OnStep, Solution
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored image and how it was computed.
+
+    Attributes:
+        image: x, in the shape of the observation (denoising) or of the operator's domain; not
+            clipped.
+        sigma: the noise level, given or estimated; None if nothing depends on it.
+        lam: the weight of the regularizer: given, calibrated or found by a rule.
+        solution: the solver's status and history.
+        seconds: the time that the restoration took.
+        residual: y - Ax, in the shape of the observation; NaN where nothing was observed.
+    """
+
+    image: Tensor
+    sigma: float | None
+    lam: float
+    solution: Solution
+    seconds: float
+    residual: Tensor
+
+
+def restore(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    operator: LinearOperator | None = None,
+    options: RestoreOptions = RestoreOptions(),
+    *,
+    start: Tensor | None = None,
+    observed: Tensor | None = None,
+    estimate: Callable[[Tensor], float] | None = None,
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
+
+    Args:
+        y: the observation (B, C, H, W) in [0, 1]; avoid clipping its noise. With an operator it is
+            (B, ...), in the shape that A returns. Without an operator, a grey regularizer restores
+            a colour image channel by channel.
+        regularizer: R, such as ``locreg.load("denoise-rgb")``.
+        operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
+        options: noise level, lam and solver. With an operator, a noise level below `LEAST_SIGMA` is
+            replaced by it: without noise lam would be 0, and what A does not observe would stay
+            unchanged.
+        start: where the solver starts, in the operator's domain; by default A*y. Without an
+            operator the default is y, and gradient steps accept no other start.
+        observed: mask that expands to the shape of y, True where y was observed; by default
+            everywhere. Elsewhere y and the output of A must be 0.
+        estimate: maps one observation (1, ...) to its noise level; by default `estimate_sigma`
+            without an operator. With an operator there is no default, so give either this or sigma.
+        on_step: called with the step number and the `Iterate` of every step, to report progress.
+
+    Raises:
+        UsageError: when options are missing or do not fit the regularizer, or lam needs a
+            calibration that the weights do not hold.
+        LocregError: when y has the wrong shape or non-finite pixels, the noise level is far from
+            those of the training, a rule finds no lam, the operator fails or returns wrong shapes,
+            or ``A_adjoint`` is not the adjoint of ``A``.
+    """
+    begin = time.perf_counter()
+    denoising = operator is None
+    _check_observation(y, operator)
+    if denoising and restores_channels_apart(regularizer, y):
+        return _restore_channels(y, regularizer, options, start, observed, estimate, on_step)
+    options = _with_learned_sigma(options, regularizer, denoising)
+    if denoising and estimate is None:
+        estimate = estimate_sigma
+    sigma = _noise_level(y, options, regularizer, estimate)
+    plan = plan_solver(options, regularizer, sigma, denoising=denoising)
+    first = _first(y, operator, start, plan)
+
+    def invert(lam: float, observation: Tensor) -> Solution:
+        origin = observation if first is y else first
+        energy = plan.energy(observation, lam, operator)
+        return solve(energy, origin, plan.solver, on_step=on_step)
+
+    forward = _identity if operator is None else operator.A
+    inversion = Inversion(y, invert, forward, observed)
+    chosen = choose_lam(options.lam, inversion, regularizer, plan.level, denoising=denoising)
+    residual = y - forward(chosen.solution.image)
+    return Restoration(
+        image=chosen.solution.image,
+        sigma=sigma,
+        lam=chosen.lam,
+        solution=chosen.solution,
+        seconds=time.perf_counter() - begin,
+        residual=residual if observed is None else torch.where(observed, residual, torch.nan),
+    )
+
+
+def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
+    """Whether the images (B, C, H, W) are in colour and the regularizer is for grey images.
+
+    Raises:
+        LocregError: when the images are grey and the regularizer is for colour images.
+    """
+    if y.shape[1] == 1 and regularizer.in_channels == 3:
+        raise LocregError(
+            "The image is grey and the weights are for colour images: use denoise-gray or "
+            "alr-gray, or train with channels 1."
+        )
+    return regularizer.in_channels == 1 and y.shape[1] > 1
+
+
+def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
+    grey = restore(y.reshape(-1, 1, *y.shape[2:]))
+    image, residual = (x.reshape(y.shape[:2] + x.shape[2:]) for x in (grey.image, grey.residual))
+    return replace(grey, image=image, residual=residual)
+
+
+def _restore_channels(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    options: RestoreOptions,
+    start: Tensor | None,
+    observed: Tensor | None,
+    estimate: Callable[[Tensor], float] | None,
+    on_step: OnStep | None,
+) -> Restoration:
+    """Denoise colour images with a regularizer for grey images."""
+    return each_channel(
+        lambda channels: restore(
+            channels,
+            regularizer,
+            options=options,
+            start=None if start is None else start.reshape(channels.shape),
+            observed=None if observed is None else observed.expand(y.shape).reshape(channels.shape),
+            estimate=estimate,
+            on_step=on_step,
+        ),
+        y,
+    )
+
+
+def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:
+    if not torch.isfinite(y).all():
+        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
+    if operator is None and y.dim() != 4:
+        raise LocregError(f"The image must have the shape (B, C, H, W), got {tuple(y.shape)}.")
+
+
+def _with_learned_sigma(
+    options: RestoreOptions, regularizer: LocalRegularizer, denoising: bool
+) -> RestoreOptions:
+    """For denoising, sigma "auto" is the learned level of weights learned from a folder."""
+    learned = regularizer.learned_level
+    # Through an operator, `plan_solver` refuses weights for learned noise, whatever sigma is.
+    own = denoising or regularizer.learned_noise
+    if own and options.sigma == "auto" and learned is not None:
+        return replace(options, sigma=learned)
+    return options
+
+
+def _noise_level(
+    y: Tensor,
+    options: RestoreOptions,
+    regularizer: LocalRegularizer,
+    estimate: Callable[[Tensor], float] | None,
+) -> float | None:
+    """The given sigma, or its estimate if something depends on it; None if nothing does."""
+    sigma, lam, calibration = options.sigma, options.lam, regularizer.calibration
+    fixed = calibration is not None and not calibration.depends_on_sigma
+    if sigma != "auto":
+        if fixed and lam is None:
+            raise UsageError("For these weights lam does not depend on sigma: leave sigma out.")
+        return sigma
+    needed = regularizer.depends_on_level or lam in ("discrepancy", "sure")
+    if not needed and (fixed or (lam is not None and lam != "score")):
+        return None
+    if estimate is None:
+        raise UsageError(
+            "Without an estimate function, the noise level can be estimated for denoising only: "
+            "give sigma."
+        )
+    level = sum(estimate(image[None]) for image in y) / len(y)
+    if level > 1:
+        raise LocregError(
+            f"The noise is estimated at {level:.3g}, but pixels are expected in [0, 1]: give the "
+            "pixel value that counts as 1 (--white), or give sigma."
+        )
+    return level
+
+
+def _first(
+    y: Tensor, operator: LinearOperator | None, start: Tensor | None, plan: SolverPlan
+) -> Tensor:
+    """Where the solver starts. Also checks the operator, at this image."""
+    if operator is None:
+        if start is not None and plan.starts_at_observation:
+            raise UsageError(
+                "Gradient steps start at the image itself: leave start out, or choose another "
+                "solver."
+            )
+        if start is not None and start.shape != y.shape:
+            raise LocregError(
+                f"start must have the shape of the image, {tuple(y.shape)}, got "
+                f"{tuple(start.shape)}."
+            )
+        return y if start is None else start
+    first = apply_operator(operator.A_adjoint, "A_adjoint", y) if start is None else start
+    check_operator(operator, first, y)
+    return first
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x

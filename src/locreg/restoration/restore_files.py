@@ -1,0 +1,222 @@
+"""Restore image files, one or a folder: read, restore, write. Nothing is printed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from locreg.arguments import torch_device
+from locreg.degradation.noise import LEAST_NOISE
+from locreg.errors import LocregError, UsageError, out_of_memory_is
+from locreg.images.image_file import (
+    ImageFile,
+    check_writable,
+    hint_at_unused_range,
+    is_grey,
+    read_image,
+    write_image,
+)
+from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.restoration.defaults import chosen_solver, default_weights
+from locreg.restoration.file_tasks import FileTask
+from locreg.restoration.jobs import Job, plan_jobs
+from locreg.restoration.options import FileOptions
+from locreg.restoration.restore import Restoration
+from locreg.solvers.solution import OnStep, Status
+
+
+@dataclass(frozen=True)
+class RestoredFile:
+    """One image file, restored and written.
+
+    Attributes:
+        job: the files that were read and written.
+        task: what was done.
+        weights: name of the weights.
+        regularizer: the regularizer of these weights.
+        before: the image as it was read.
+        after: the restored pixels (C, H, W), before they were clipped and rounded for the file.
+        restoration: the restoration that gave them.
+    """
+
+    job: Job
+    task: FileTask
+    weights: str
+    regularizer: LocalRegularizer
+    before: ImageFile
+    after: NDArray[np.float32]
+    restoration: Restoration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """The callbacks of `restore_files`.
+
+    Attributes:
+        message: called with a sentence for the user: a hint, or the error of one image of a folder.
+        progress: called with the name of a file and the number of steps (None: not known yet). It
+            returns a context manager, which yields the function to call at every step.
+        restored: called with every file that has been written. If it raises a `LocregError`, this
+            file counts as failed.
+    """
+
+    message: Callable[[str], None]
+    progress: Callable[[str, int | None], AbstractContextManager[OnStep]]
+    restored: Callable[[RestoredFile], None]
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """How many images there were, how many were skipped, and how many failed."""
+
+    total: int
+    skipped: int
+    failed: int
+
+
+class LoadedWeights:
+    """Regularizers by the name of their weights, each loaded once and moved to the device.
+
+    Args:
+        options: gives precision, ensemble, device and white.
+    """
+
+    def __init__(self, options: FileOptions) -> None:
+        self._options = options
+        self._loaded: dict[str, LocalRegularizer] = {}
+
+    def get(self, name: str) -> LocalRegularizer:
+        """The regularizer of packaged weights or of a file.
+
+        Raises:
+            UsageError: when the weights were learned from images with another value of white, since
+                their noise level is on that scale.
+            LocregError: when there are no such weights.
+        """
+        if name not in self._loaded:
+            options = self._options
+            regularizer = load(name, precision=options.precision, symmetric=options.ensemble)
+            _check_white(regularizer, options.white)
+            self._loaded[name] = regularizer.to(torch_device(options.device))
+        return self._loaded[name]
+
+
+def restore_files(
+    source: Path,
+    target: Path,
+    task: FileTask,
+    options: FileOptions,
+    events: Events,
+    *,
+    pages: Path | None = None,
+    weights: LoadedWeights | None = None,
+) -> FileCounts:
+    """Restore an image, or every image of a folder that is not in the target folder yet.
+
+    In a folder, an image that fails does not stop the others: its error is passed to
+    ``events.message``.
+
+    Args:
+        source: image, or folder of images.
+        target: image to write, or folder; an input is never overwritten.
+        task: what to do.
+        options: how to do it.
+        events: callbacks.
+        pages: folder for the page of each image, which ``events.restored`` has to write. An image
+            whose page is missing is not skipped.
+        weights: regularizers that are already loaded; by default none.
+
+    Raises:
+        UsageError: when options, weights or paths cannot work for any image.
+        LocregError: when the only image fails, or nothing can be read or written.
+    """
+    torch_device(options.device)  # fail before reading any image
+    weights = weights or LoadedWeights(options)
+    if options.weights != "auto":
+        weights.get(options.weights)
+    jobs = plan_jobs(source, target, pages, others=task.inputs)
+    several = source.is_dir()
+    waiting = [job for job in jobs if not (several and job.finished)]
+    skipped, failed = len(jobs) - len(waiting), 0
+    if skipped:
+        events.message(f"{skipped} of {len(jobs)} images are done already: skipped.")
+    for job in waiting:
+        too_large = (
+            f"{job.source} does not fit into the memory of the device: choose another --device, or "
+            "cut the image into parts."
+        )
+        try:
+            with out_of_memory_is(too_large):
+                events.restored(_restore_file(job, task, options, events, weights))
+        except UsageError:
+            raise  # every other image would fail in the same way
+        except (LocregError, OSError) as error:
+            if not several:
+                raise
+            failed += 1
+            events.message(f"error: {error}")
+    return FileCounts(len(jobs), skipped, failed)
+
+
+def _restore_file(
+    job: Job, task: FileTask, options: FileOptions, events: Events, weights: LoadedWeights
+) -> RestoredFile:
+    """Read one image, restore it and write the result."""
+    image = read_image(job.source, options.white)
+    hint = hint_at_unused_range(float(image.pixels.max()))
+    if hint is not None and image.sample_type == "uint16" and options.white is None:
+        events.message(f"{job.source}: {hint}")
+    check_writable(job.target, image, task.factor)
+    restoration_options, name = options.restoration, options.weights
+    if name == "auto":
+        name = default_weights(restoration_options, grey=is_grey(image.pixels))
+    regularizer = weights.get(name)
+    y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
+    with _named_in_errors(job.source):
+        task.check(image)
+        solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
+        with events.progress(job.source.name, solver.steps) as on_step:
+            restoration = task.restore(y, regularizer, restoration_options, on_step)
+    if restoration.solution.status is Status.FAILED:
+        raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
+    if task.denoises and restoration_options.sigma == "auto":
+        _hint_at_other_noise(job.source, restoration.sigma, events)
+    pixels = restoration.image[0].cpu().numpy()
+    write_image(job.target, pixels, image.enlarged(task.factor))
+    return RestoredFile(job, task, name, regularizer, image, pixels, restoration)
+
+
+@contextlib.contextmanager
+def _named_in_errors(source: Path) -> Iterator[None]:
+    """Put the name of the file in front of error messages."""
+    try:
+        yield
+    except LocregError as error:
+        raise type(error)(f"{source}: {error}") from None
+
+
+def _hint_at_other_noise(source: Path, sigma: float | None, events: Events) -> None:
+    """Warn that the estimate may have missed noise.
+
+    Noise is not white after JPEG or in-camera smoothing, and the estimate misses such noise.
+    """
+    if sigma is not None and sigma < LEAST_NOISE:
+        events.message(
+            f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
+            "is of another kind, such as JPEG noise: give --sigma, such as 0.03, or learn the "
+            "noise with locreg restore."
+        )
+
+
+def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:
+    learned = regularizer.learned_white
+    if regularizer.learned_level is not None and white != learned:
+        given = "without --white" if learned is None else f"with --white {learned:g}"
+        raise UsageError(f"These weights were learned {given}: restore in the same way.")

@@ -1,0 +1,217 @@
+"""Deblur, inpaint and upscale photographs, with deepinv's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locreg.degradation.deepinv_operators import (
+    blur_circular,
+    blur_unknown_border,
+    check_kernel_fits,
+    downsampling,
+    inpainting,
+)
+from locreg.degradation.estimate_noise import estimate_sigma, estimate_sigma_of_known
+from locreg.degradation.kernels import check_kernel
+from locreg.degradation.operators import LinearOperator
+from locreg.errors import LocregError, UsageError
+from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
+from locreg.restoration.restore import (
+    Restoration,
+    each_channel,
+    restore,
+    restores_channels_apart,
+)
+from locreg.solvers.solution import OnStep
+
+
+def deblur(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    kernel: NDArray[np.float32],
+    options: RestoreOptions = RestoreOptions(),
+    *,
+    border: Border = "unknown",
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |k * x - y|^2 + lam R(x) for a known kernel k.
+
+    Args:
+        y: blurred images (B, C, H, W) in [0, 1].
+        regularizer: R.
+        kernel: k (h, w), with odd sides and sum 1; the blur is a convolution, not a correlation.
+        options: see `locreg.restore`. Estimating sigma works for blurred images too: blur leaves
+            hardly any signal in the highest frequencies, but white noise stays.
+        border: ``"unknown"`` also estimates the scene beyond the border of y, as photographs need;
+            ``"circular"`` assumes that y wraps around.
+        on_step: see `locreg.restore`.
+
+    Raises:
+        LocregError: when the kernel or the images have the wrong shape or values, or as for
+            `locreg.restore`.
+    """
+    _check_images(y)
+    check_kernel(kernel)
+    rows, columns = (n // 2 for n in kernel.shape) if border == "unknown" else (0, 0)
+
+    def invert(y: Tensor) -> Restoration:
+        if border == "circular":
+            shape = (y.shape[1], y.shape[2], y.shape[3])
+            operator: LinearOperator = blur_circular(kernel, shape, y.device)
+        else:
+            check_kernel_fits(kernel, *y.shape[-2:])
+            operator = blur_unknown_border(kernel, y.device)
+        return restore(
+            y,
+            regularizer,
+            operator,
+            options,
+            estimate=estimate_sigma,
+            start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
+            on_step=on_step,
+        )
+
+    with_border = _fit_channels(invert, regularizer, y)
+    height, width = y.shape[-2:]
+    image = with_border.image[..., rows : rows + height, columns : columns + width]
+    return replace(with_border, image=image)
+
+
+def inpaint(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    known: Tensor,
+    options: RestoreOptions = RestoreOptions(),
+    *,
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |m (x - y)|^2 + lam R(x): fill the pixels where the mask m is 0.
+
+    Args:
+        y: images (B, C, H, W) in [0, 1]; their values at missing pixels are ignored.
+        regularizer: R.
+        known: m (H, W), True or above 0 where a pixel is known.
+        options, on_step: see `locreg.restore`.
+
+    Raises:
+        LocregError: when the mask has the wrong shape or marks no pixel as known, or as for
+            `locreg.restore`.
+    """
+    _check_images(y)
+    if known.dim() != 2:
+        raise LocregError(f"known must have the shape (H, W), got {tuple(known.shape)}.")
+    known = known.to(y.device) > 0
+
+    def invert(y: Tensor) -> Restoration:
+        operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
+        y = torch.where(known, y, 0)
+        return restore(
+            y,
+            regularizer,
+            operator,
+            options,
+            estimate=lambda image: estimate_sigma_of_known(image, known),
+            start=fill(y, known),
+            observed=known,
+            on_step=on_step,
+        )
+
+    return _fit_channels(invert, regularizer, y)
+
+
+def upscale(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    factor: int = 2,
+    options: RestoreOptions = RestoreOptions(),
+    *,
+    antialiasing: float = ANTIALIASING,
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Minimise 1/2 |S G x - y|^2 + lam R(x): G a Gaussian antialiasing, S every factor-th pixel.
+
+    Args:
+        y: small images (B, C, H, W) in [0, 1].
+        regularizer: R.
+        factor: how many times larger the result is.
+        antialiasing: standard deviation of G, in pixels of the small image, from 0.1 to 1. If G is
+            too wide, edges get rims; if it is too narrow, edges stay a little soft.
+        options, on_step: see `locreg.restore`.
+
+    Raises:
+        UsageError: when factor is below 2 or antialiasing is not from 0.1 to 1.
+        LocregError: as for `locreg.restore`.
+    """
+    check_factor(factor)
+    _check_images(y)
+    height, width = (n * factor for n in y.shape[-2:])
+
+    def invert(y: Tensor) -> Restoration:
+        return restore(
+            y,
+            regularizer,
+            downsampling(factor, antialiasing, (y.shape[1], height, width), y.device),
+            options,
+            estimate=estimate_sigma,
+            start=F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False),
+            on_step=on_step,
+        )
+
+    return _fit_channels(invert, regularizer, y)
+
+
+def check_factor(factor: int) -> None:
+    """Check that the factor enlarges.
+
+    Raises:
+        UsageError: when it is below 2.
+    """
+    if factor < 2:
+        raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
+
+
+def _check_images(y: Tensor) -> None:
+    if y.dim() != 4:
+        raise LocregError(f"The images must have the shape (B, C, H, W), got {tuple(y.shape)}.")
+
+
+def _fit_channels(
+    invert: Callable[[Tensor], Restoration], regularizer: LocalRegularizer, y: Tensor
+) -> Restoration:
+    """invert(y), channel by channel if y is in colour and the regularizer for grey images."""
+    if restores_channels_apart(regularizer, y):
+        return each_channel(invert, y)
+    return invert(y)
+
+
+def fill(y: Tensor, known: Tensor) -> Tensor:
+    """Fill missing pixels with averages of the nearest known pixels: the start of inpainting.
+
+    A missing pixel gets the mean of the known pixels in the smallest square of 2, 4, 8, ... pixels
+    that holds any, interpolated between squares.
+    """
+    weight = (known > 0).to(y).expand(1, 1, *y.shape[-2:])
+    return _fill(y * weight, weight)
+
+
+def _fill(y: Tensor, weight: Tensor) -> Tensor:
+    if not (weight == 0).any() or max(y.shape[-2:]) == 1:
+        return y
+    coarse = _fill(*_halved(y, weight))
+    smooth = F.interpolate(coarse, size=y.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, y, smooth)
+
+
+def _halved(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the known pixels of each 2x2 square, and whether there was one."""
+    total = F.avg_pool2d(y * weight, 2, ceil_mode=True)
+    share = F.avg_pool2d(weight, 2, ceil_mode=True)
+    return total / share.clamp_min(1e-12), (share > 0).to(weight)

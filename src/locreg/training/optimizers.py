@@ -1,0 +1,64 @@
+"""The optimizers of the critic's weights: Adam alone, or Muon together with Adam."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.tensor_file import tensors_under
+from locreg.training.options import OptimizerName
+
+
+class CriticOptimizer:
+    """Adam for all weights of a critic, or Muon for those between its first and its last layer.
+
+    Muon makes the momentum matrix orthogonal, so that a step changes rarely excited directions as
+    much as frequent ones (Jordan et al., *Muon: an optimizer for hidden layers in neural networks*,
+    2024). The weights of a layer form a matrix with one row per output channel. Steps are scaled to
+    the length of Adam's, so both optimizers use the same learning rate (Liu et al., *Muon is
+    scalable for LLM training*, 2025). With Muon, Adam still updates the biases and the outer
+    layers.
+
+    Args:
+        critic: its weights are updated in place.
+        name: "adam" or "muon".
+    """
+
+    def __init__(self, critic: PatchCritic, name: OptimizerName) -> None:
+        self._hidden = list(critic.weights[1:-1]) if name == "muon" else []
+        # Views of the weights: updating a matrix updates its layer.
+        self._matrices = [nn.Parameter(weight.detach().flatten(1)) for weight in self._hidden]
+        rest = [p for p in critic.parameters() if all(p is not weight for weight in self._hidden)]
+        self._parts: dict[str, torch.optim.Optimizer] = {
+            "adam": torch.optim.Adam(rest, betas=(0.9, 0.999), fused=True)
+        }
+        if self._matrices:
+            self._parts["muon"] = torch.optim.Muon(
+                self._matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+            )
+
+    def step(self, learning_rate: float) -> None:
+        """Update the weights by their ``.grad``."""
+        for matrix, weight in zip(self._matrices, self._hidden, strict=True):
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        for part in self._parts.values():
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that the next steps depend on, for a checkpoint."""
+        return {
+            f"{name}.{index}.{slot}": value
+            for name, part in self._parts.items()
+            for index, slots in part.state_dict()["state"].items()
+            for slot, value in slots.items()
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from the `state` among the tensors of a checkpoint."""
+        for name, part in self._parts.items():
+            count = sum(len(group["params"]) for group in part.param_groups)
+            slots = {i: tensors_under(tensors, f"{name}.{i}.") for i in range(count)}
+            part.load_state_dict(part.state_dict() | {"state": slots})
