@@ -1,68 +1,141 @@
-"""Who may import whom: a room imports only from rooms above it in ARCHITECTURE.md."""
+"""Who may import whom: a package imports only from packages below it."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "locreg"
-HEAVY = {"torch", "deepinv", "dask", "matplotlib", "gradio", "pyvips"}
+HEAVY = {"deepinv", "matplotlib", "numpy", "pyvips", "safetensors", "scipy", "torch"}
+
+# From the bottom to the top; what stands together must not import each other.
+FLOORS = [
+    {"root"},
+    {"images"},
+    {"degradation"},
+    {"solvers"},
+    {"regularizer"},
+    {"training", "restoration"},
+    {"report"},
+    {"evaluation"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+FILES = sorted(SOURCE.rglob("*.py"))
 
 
-def order_of_rooms():
-    """Rooms in the order of the table in ARCHITECTURE.md."""
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    return re.findall(r"^\| \d+ \| `(\w+)` \|", text, flags=re.MULTILINE)
+def package_of(module):
+    """The package of a module such as locreg.solvers.lbfgs; files beside the packages are root."""
+    name = module.split(".")[1] if "." in module else "root"
+    return name if name in FLOOR_OF else "root"
+
+
+def module_of(path):
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path):
-    """(module, whether imported when the file is) for each import but those for types only."""
+    """(module, names, whether it runs when the file is imported) of each import."""
 
-    def visit(node, at_top):
+    def visit(node, runs):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        assert not getattr(node, "level", 0), f"{path.name} has a relative import"
+            runs = False
         if isinstance(node, ast.ImportFrom):
-            if node.module == "locreg":
-                for alias in node.names:
-                    yield f"locreg.{alias.name}", at_top
-            else:
-                yield node.module, at_top
+            assert not node.level, f"{path} has a relative import"
+            yield node.module, [alias.name for alias in node.names], runs
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, at_top
-        inside = at_top and not isinstance(node, ast.FunctionDef)
+            yield from ((alias.name, [], runs) for alias in node.names)
+        runs = runs and not isinstance(node, ast.FunctionDef)
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, inside)
+            yield from visit(child, runs)
 
     return list(visit(ast.parse(path.read_text()), True))
 
 
-def rooms():
-    return {path.stem: path for path in SOURCE.glob("*.py") if path.stem != "__init__"}
+def internal(path):
+    """The modules of locreg that a file imports, each with the names taken from it."""
+    for module, names, _ in imports(path):
+        if module == "locreg" or module.startswith("locreg."):
+            modules = {module_of(file) for file in FILES}
+            inside = [name for name in names if f"{module}.{name}" in modules]
+            for name in inside:
+                yield f"{module}.{name}", []
+            if len(inside) < len(names) or not names:
+                yield module, [name for name in names if name not in inside]
 
 
-def test_every_room_is_in_the_plan():
-    assert sorted(order_of_rooms()) == sorted(rooms())
+def test_every_package_has_a_floor_and_says_what_it_is_for():
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert packages == set(FLOOR_OF) - {"root", "__main__"}
+    assert len(FLOORS) <= 10
+    for path in SOURCE.rglob("*/__init__.py"):
+        tree = ast.parse(path.read_text())
+        assert len(tree.body) == 1, f"{path} holds more than a docstring"
+        assert ast.get_docstring(tree), f"{path} does not say what the package is for"
 
 
-def test_rooms_import_only_from_rooms_above_them():
-    order = order_of_rooms()
-    for room, path in rooms().items():
-        for module, _ in imports(path):
-            if module.startswith("locreg."):
-                other = module.split(".")[1]
-                assert order.index(other) < order.index(room), f"{room} imports {other}"
+def test_a_package_imports_only_from_packages_below_it(capsys):
+    arrows = set()
+    for path in FILES:
+        importer = package_of(module_of(path))
+        for module, _ in internal(path):
+            imported = package_of(module)
+            if imported != importer:
+                arrows.add((importer, imported))
+    upward = sorted(f"{a} -> {b}" for a, b in arrows if FLOOR_OF[b] >= FLOOR_OF[a])
+    with capsys.disabled():
+        print(f"\n{len(FLOORS)} floors, {len(arrows)} arrows, {len(upward)} upward")
+    assert not upward
+
+
+def test_files_do_not_import_each_other_in_a_circle():
+    below = {module_of(path): {module for module, _ in internal(path)} for path in FILES}
+    done, current = set(), []
+
+    def visit(module):
+        assert module not in current, " -> ".join([*current, module])
+        if module in done or module == "locreg":
+            return
+        current.append(module)
+        for imported in below.get(module, ()):
+            visit(imported)
+        done.add(current.pop())
+
+    for module in below:
+        visit(module)
+
+
+def test_no_private_name_leaves_its_file():
+    for path in FILES:
+        for module, names in internal(path):
+            private = [name for name in names if re.match(r"_[^_]", name)]
+            assert not private, f"{path} imports {private} from {module}"
 
 
 def test_the_command_line_imports_nothing_heavy_to_show_its_help():
-    seen, waiting = set(), ["cli"]
+    files = {module_of(path): path for path in FILES}
+    seen, waiting = set(), ["locreg.cli.main"]
     while waiting:
-        room = waiting.pop()
-        seen.add(room)
-        for module, at_top in imports(SOURCE / f"{room}.py"):
-            if not at_top:
+        module = waiting.pop()
+        seen.add(module)
+        for imported, _, runs in imports(files[module]):
+            if not runs:
                 continue
-            assert module.split(".")[0] not in HEAVY, f"{room} imports {module}"
-            if module.startswith("locreg.") and module.split(".")[1] not in seen:
-                waiting.append(module.split(".")[1])
+            assert imported.split(".")[0] not in HEAVY, f"{module} imports {imported}"
+            if imported in files and imported not in seen:
+                waiting.append(imported)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: module_of(path))
+def test_files_and_functions_are_short(path):
+    """At most 400 lines in a file, and 60 in the body of a function."""
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= (40 if node.name == "restore" else 60), node.name

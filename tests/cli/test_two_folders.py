@@ -1,32 +1,39 @@
 """`locreg restore`: from two folders to a folder of restored images."""
 
 import json
+import os
+import shutil
+import signal
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
-from conftest import random_image
-from locreg.images import ImageFile, read_pixels, write_image
-from locreg.training_files import checkpoint_path
-from test_noise_model import KERNELS, model_of, scenes
+from conftest import NOISE_KERNELS, noise_model, random_image, save_picture, shaded_scenes
+from locreg.images.image_file import ImageFile, read_pixels, write_image
+from locreg.training.output import TrainingRun
 
 
 def fill(folder, images):
     folder.mkdir()
     for index, x in enumerate(images):
-        write_image(folder / f"{index}.png", x[0].numpy())
+        samples = (255 * x[0]).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+        save_picture(folder / f"{index}.png", samples, "b-w" if len(x[0]) == 1 else "srgb")
     return folder
 
 
 @pytest.fixture
 def folders(tmp_path):
     """Clean photographs, and others with grain and cut off at 0 and 1, as 8-bit files."""
-    noise = model_of(KERNELS["grainy"], 0.1 * torch.eye(3))
-    noisy = (noise.degrade(x, index) for index, x in enumerate(scenes(6, seed=1)))
-    return fill(tmp_path / "clean", scenes(8, seed=2)), fill(tmp_path / "noisy", noisy)
+    noise = noise_model(NOISE_KERNELS["grainy"], 0.1 * torch.eye(3))
+    noisy = (noise.degrade(x, index) for index, x in enumerate(shaded_scenes(6, seed=1, side=240)))
+    return fill(tmp_path / "clean", shaded_scenes(8, seed=2, side=240)), fill(
+        tmp_path / "noisy", noisy
+    )
 
 
+@pytest.mark.slow
 def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     clean, noisy = folders
     out = tmp_path / "restored"
@@ -36,7 +43,7 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     records = [json.loads(line) for line in text.splitlines()]
     assert len(records) == 6
     assert all(record["sigma"] == pytest.approx(0.1, rel=0.15) for record in records)
-    for x, path in zip(scenes(6, seed=1), sorted(noisy.iterdir()), strict=True):
+    for x, path in zip(shaded_scenes(6, seed=1, side=240), sorted(noisy.iterdir()), strict=True):
         errors = [
             np.square(read_pixels(folder / path.name, 3) - x[0].numpy()).mean()
             for folder in (noisy, out)
@@ -44,7 +51,7 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
         assert errors[1] < errors[0]
     weights = tmp_path / "restored.safetensors"
     assert weights.exists()
-    assert not checkpoint_path(weights).exists()
+    assert not TrainingRun(output=weights).checkpoint.exists()
     status, _, said = locreg(*arguments, "--damage", "any")
     assert status == 1
     assert "learned from other images or with other options" in said
@@ -59,6 +66,7 @@ def test_noise_is_learned_and_removed(locreg, folders, tmp_path):
     assert (out / "0.png").exists()
 
 
+@pytest.mark.slow
 def test_images_of_a_12_bit_camera_need_their_white(locreg, folders, tmp_path):
     deep = [tmp_path / f"{folder.name}12" for folder in folders]
     for folder, deeper in zip(folders, deep, strict=True):
@@ -84,30 +92,56 @@ def test_images_of_a_12_bit_camera_need_their_white(locreg, folders, tmp_path):
     assert (status, "or with other options" in said) == (1, True)
     learned = ("--weights", tmp_path / "b.safetensors")
     status, _, said = locreg("denoise", deep[1], "-o", tmp_path / "c", *learned)
-    assert (status, "learned with --white 4096: restore with the same" in said) == (2, True)
+    assert (status, "learned with --white 4096: restore in the same way" in said) == (2, True)
 
 
-def test_an_interrupted_run_goes_on(locreg, folders, tmp_path, monkeypatch):
-    clean, noisy = folders
-    out = tmp_path / "restored"
-    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "3")
+@pytest.fixture
+def smallest(tmp_path):
+    """Folders as small as they may be: six clean images and one noisy image."""
+    noise = noise_model(NOISE_KERNELS["grainy"], 0.1 * torch.eye(3))
+    noisy = [noise.degrade(x, 0) for x in shaded_scenes(1, seed=1, side=216)]
+    clean = shaded_scenes(6, seed=2, side=192)
+    return fill(tmp_path / "clean", clean), fill(tmp_path / "noisy", noisy)
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+
+def test_an_interrupted_run_goes_on(locreg, smallest, tmp_path, monkeypatch):
+    """The signal comes at the end of the training, while its last checkpoint is written."""
+    clean, noisy = smallest
+    out, weights = tmp_path / "restored", tmp_path / "restored.safetensors"
+    arguments = ("restore", "--clean", clean, "--degraded", noisy, "-o", out, "--iterations", "1")
+    written = []
+
+    def interrupt(_):
+        written.append(1)
+        if len(written) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("locreg.validation.DenoiserValidation.__call__", interrupt)
+        patch.setattr("os.fsync", interrupt)
         assert locreg(*arguments)[0] == 130
+    assert TrainingRun(output=weights).is_interrupted()
     assert not out.exists()
-    assert locreg(*arguments)[0] == 0
-    assert len(list(out.iterdir())) == 6
+    status, text, _ = locreg(*arguments, "--json")
+    assert status == 0
+    assert json.loads(text)["sigma"] == pytest.approx(0.1, rel=0.25)
+    assert not TrainingRun(output=weights).is_interrupted()
+    before, after = (np.asarray(PIL.Image.open(f / "0.png"), float) for f in (noisy, out))
+    scene = 255 * shaded_scenes(1, seed=1, side=216)[0][0].permute(1, 2, 0).numpy()
+    assert np.square(after - scene).mean() < np.square(before - scene).mean() / 2
+    learned = weights.read_bytes()
+    (out / "0.png").unlink()
+    status, _, said = locreg(*arguments)
+    assert (status, "learned already" in said) == (0, True)
+    assert (out / "0.png").exists()
+    assert weights.read_bytes() == learned
 
 
+@pytest.mark.slow
 def test_a_critic_learns_any_other_damage(locreg, tmp_path):
-    clean = fill(tmp_path / "clean", scenes(8, seed=3, side=72))
+    clean = fill(tmp_path / "clean", shaded_scenes(8, seed=3, side=72))
     salted = (
         torch.where(random_image(1, 1, 72, 72, seed=index) < 0.1, 1.0, x.double()).float()
-        for index, x in enumerate(scenes(6, seed=4, side=72))
+        for index, x in enumerate(shaded_scenes(6, seed=4, side=72))
     )
     damaged = fill(tmp_path / "damaged", salted)
     out = tmp_path / "restored"
@@ -116,8 +150,8 @@ def test_a_critic_learns_any_other_damage(locreg, tmp_path):
         "restore", "--clean", clean, "--degraded", damaged, "-o", out, *options
     )
     assert status == 0, said
-    assert "as strongly as white noise of level" in said
-    for x, path in zip(scenes(6, seed=4, side=72), sorted(damaged.iterdir()), strict=True):
+    assert "as strongly as white noise of" in said
+    for x, path in zip(shaded_scenes(6, seed=4, side=72), sorted(damaged.iterdir()), strict=True):
         errors = [
             np.square(read_pixels(folder / path.name, 3) - x[0].numpy()).mean()
             for folder in (damaged, out)
@@ -127,12 +161,14 @@ def test_a_critic_learns_any_other_damage(locreg, tmp_path):
         "restore", "--clean", clean, "--degraded", damaged, "-o", out, *options
     )
     assert "learned already" in said
-    checkpoint_path(tmp_path / "restored.safetensors").touch()  # of noise, interrupted
+    TrainingRun(
+        output=tmp_path / "restored.safetensors"
+    ).checkpoint.touch()  # of noise, interrupted
     status, _, said = locreg("restore", "--clean", clean, "--degraded", damaged, "-o", out)
     assert (status, "with other options" in said) == (1, True)
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.mark.usefixtures("smallest")
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
@@ -152,8 +188,8 @@ def test_what_cannot_work_fails_in_one_sentence(
     locreg, tmp_path, monkeypatch, change, status, words
 ):
     monkeypatch.chdir(tmp_path)
-    fill(tmp_path / "alike", scenes(8, seed=5))
-    fill(tmp_path / "mixed", [scenes(1, seed=5)[0], scenes(1, seed=5)[0][:, :1]])
+    shutil.copytree(tmp_path / "clean", tmp_path / "alike")
+    fill(tmp_path / "mixed", [x := shaded_scenes(1, seed=5)[0], x[:, :1]])
     given = {"--clean": "clean", "--degraded": "noisy", "-o": "restored", "--iterations": "2"}
     given[change[0]] = change[1]
     before = sorted(tmp_path.rglob("*"))

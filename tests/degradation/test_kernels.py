@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from locreg.degradation.kernels import antialiasing_kernel, check_kernel, read_kernel
 from locreg.errors import LocregError, UsageError
-from locreg.images import write_image
-from locreg.kernels import check_kernel, read_kernel
+from locreg.images.image_file import write_image
 
 
 def test_a_named_gaussian_has_its_moments():
@@ -91,3 +91,20 @@ def test_the_brightness_of_an_image_is_kept():
     check_kernel(read_kernel("gaussian:7:3"))
     with pytest.raises(LocregError, match="brightness"):
         check_kernel(np.ones((3, 3), np.float32))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_an_antialiasing_kernel_is_centred_on_the_block(factor):
+    kernel = antialiasing_kernel(factor, 0.5)
+    position = np.arange(len(kernel)) - len(kernel) // 2
+    assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    centre = (kernel.sum(0) * position).sum()
+    assert centre == pytest.approx(-(factor - 1) / 2, abs=0.01)
+    variance = (kernel.sum(1) * (position - centre) ** 2).sum()
+    assert variance == pytest.approx((0.5 * factor) ** 2, rel=0.02)
+
+
+@pytest.mark.parametrize("std", [0.05, 1.5])
+def test_an_antialiasing_of_impossible_width_is_refused(std):
+    with pytest.raises(UsageError, match=r"antialiasing must be from 0\.1 to 1"):
+        antialiasing_kernel(2, std)

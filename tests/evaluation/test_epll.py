@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from conftest import random_image
-from locreg.epll import Mixture, epll, fit_mixture, load_mixture, save_mixture
+from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError
-from locreg.images import write_image
-from locreg.patches import PatchPool
-from locreg.validation import add_noise, psnr
+from locreg.evaluation.epll import Mixture, epll, fit_mixture, load_mixture, save_mixture
+from locreg.images.image_file import write_image
+from locreg.images.metrics import psnr
+from locreg.images.patches import PatchPool
 
 
 def mixture_of(*variances, channels=1, side=3):

@@ -1,19 +1,16 @@
-"""Tar files of photographs: the same training as from a folder, and nothing is unpacked."""
+"""Images in tar files: read as the files themselves, without unpacking."""
 
 import gzip
 import tarfile
 
 import numpy as np
 import pytest
-import pyvips
 
-from locreg.archives import list_archive
-from locreg.errors import LocregError, UsageError
-from locreg.images import list_sources, read_samples
-from locreg.options import NoiseRange
-from locreg.patches import PatchPool
-from locreg.training_options import Recipe
-from locreg.weights import load_weights
+from locreg.errors import LocregError
+from locreg.images.archives import list_archive
+from locreg.images.image_file import read_samples
+from locreg.images.patches import PatchPool
+from locreg.images.sources import list_sources
 
 
 @pytest.fixture
@@ -47,23 +44,6 @@ def test_patches_are_those_of_the_folder(archive, folder):
     )
     for k in range(10):
         np.testing.assert_array_equal(one.patches(5, k), other.patches(5, k))
-
-
-def test_folders_and_archives_can_be_mixed(archive, tmp_path):
-    more = tmp_path / "more"
-    more.mkdir()
-    pyvips.Image.black(9, 9).write_to_file(str(more / "x.png"))
-    assert len(list_sources([archive, more])) == 9
-
-
-def test_training_takes_archives(archive, tmp_path, locreg):
-    out = tmp_path / "w.safetensors"
-    done = locreg(
-        "train", "--clean", archive, "--noise", "0.1", "-o", out, "--iterations", 2, "--widths", 2,
-        "--held-out", 1, "--validation-size", 16, "--calibration-images", 0,
-    )  # fmt: skip
-    assert done[0] == 0, done
-    assert load_weights(out).training["clean"] == "images_000.tar, 3 images"
 
 
 def test_a_damaged_member_is_named_and_left_out(archive, caplog):
@@ -100,18 +80,3 @@ def test_what_is_no_plain_tar_file_is_refused(archive, tmp_path):
         list_archive(text)
     with pytest.raises(LocregError, match="cannot be read"):
         list_archive(tmp_path / "nowhere.tar")
-
-
-def test_an_archive_without_images_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "empty.tar", "w"):
-        pass
-    with pytest.raises(LocregError, match="holds no images"):
-        list_sources([tmp_path / "empty.tar"])
-
-
-def test_images_that_would_come_twice_are_refused(tmp_path):
-    a, b, noise = tmp_path / "a.tar", tmp_path / "b.tar", NoiseRange(low=0.1, high=0.1)
-    assert Recipe(clean=(a, b), noise=noise).clean_paths == (a, b)
-    for clean, degraded in (((a, a), None), ((a, b), (tmp_path,)), ((tmp_path,), (b,)), ((), None)):
-        with pytest.raises(UsageError, match=r"overlap|at least one"):
-            Recipe(clean=clean, degraded=degraded, noise=None if degraded else noise)

@@ -1,4 +1,4 @@
-"""Files to arrays and back: nothing is lost, and every bad file is refused in one sentence."""
+"""Reading and writing image files: nothing is lost, and every bad file is refused by name."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locreg.errors import LocregError, UsageError
-from locreg.files import write_atomically
-from locreg.images import (
+from locreg.images.image_file import (
     ImageFile,
     check_writable,
-    list_images,
+    hint_at_unused_range,
+    is_grey,
     read_image,
+    read_mask,
+    read_pixels,
     read_samples,
     to_channels,
     to_unit_range,
@@ -111,7 +113,7 @@ def test_the_white_of_the_colours_is_not_that_of_alpha(tmp_path, bands):
 
 def test_a_white_that_the_file_cannot_have_is_refused(tmp_path):
     write_image(tmp_path / "a.png", np.ones((1, 4, 4), dtype=np.float32))
-    with pytest.raises(LocregError, match=r"no values above 255: mend --white"):
+    with pytest.raises(LocregError, match=r"no values above 255: lower --white"):
         read_image(tmp_path / "a.png", white=4095)
     with pytest.raises(LocregError, match=r"up to 255, where 20 is white"):
         read_image(tmp_path / "a.png", white=20)
@@ -235,28 +237,6 @@ def test_targets_that_would_lose_something_are_refused(tmp_path, sample_type, ba
     assert sorted(tmp_path.iterdir()) == [source]
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "out.png"
-    path.write_bytes(b"old")
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(LocregError, match=r"out\.png cannot be written: No space left"):
-        write_atomically(path, b"new")
-    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
-
-
-def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
-    for name in ("in/a.png", "in/deep/b.png", "in/.thumbs/t.png", "in/.u.png", "elsewhere/c.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    for link, target in (("more", "elsewhere"), ("deep/back", "in"), ("again", "in/deep")):
-        (tmp_path / "in" / link).symlink_to(tmp_path / target, target_is_directory=True)
-    found = list_images(tmp_path / "in")
-    assert [path.name for path in found] == ["a.png", "b.png", "c.png"]
-
-
 @pytest.mark.parametrize(("suffix", "most"), [(".webp", 16_383), (".jpg", 65_500)])
 def test_formats_end_at_a_size_of_their_own(tmp_path, suffix, most):
     long = ImageFile(np.zeros((1, 2, most), np.float32), None, "uint8", {})
@@ -266,8 +246,39 @@ def test_formats_end_at_a_size_of_their_own(tmp_path, suffix, most):
         check_writable(tmp_path / f"b{suffix}", long, factor=2)
 
 
-def test_folders_without_images_are_refused(tmp_path):
-    with pytest.raises(LocregError, match="holds no images"):
-        list_images(tmp_path)
-    with pytest.raises(LocregError, match="not a folder"):
-        list_images(tmp_path / "nowhere")
+def test_pixels_are_read_with_the_channels_asked_for(tmp_path):
+    samples = make_file(tmp_path / "a.png", "uint8", 4)
+    for channels in (1, 3):
+        pixels = read_pixels(tmp_path / "a.png", channels)
+        assert pixels.dtype == np.float32
+        np.testing.assert_array_equal(pixels, to_unit_range(to_channels(samples, channels)))
+
+
+def test_a_mask_is_true_where_the_file_is_more_than_half_white(tmp_path):
+    levels = np.array([[0, 127], [128, 255]], np.uint8)
+    save(tmp_path / "mask.png", levels, "b-w")
+    mask, orientation = read_mask(tmp_path / "mask.png")
+    assert mask.tolist() == [[False, False], [True, True]]
+    assert orientation == 1
+    for value, words in ((255, "white all over"), (0, "black all over")):
+        save(tmp_path / "mask.png", np.full((4, 4), value, np.uint8), "b-w")
+        with pytest.raises(LocregError, match=words):
+            read_mask(tmp_path / "mask.png")
+
+
+def test_alpha_grows_with_the_image():
+    alpha = np.array([[[1, 2]]], np.uint8)
+    image = ImageFile(np.zeros((1, 1, 2), np.float32), alpha, "uint8", {})
+    assert image.enlarged(2).alpha.tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
+    assert image.enlarged(1).alpha is alpha
+
+
+def test_three_equal_channels_are_grey():
+    grey = np.broadcast_to(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4), (3, 3, 4))
+    assert is_grey(grey)
+    assert not is_grey(grey * np.array([1, 1, 0.5], np.float32)[:, None, None])
+
+
+def test_a_dark_image_gives_a_hint_at_white():
+    assert "--white" in hint_at_unused_range(4095 / 65535)
+    assert hint_at_unused_range(0.9) is None

@@ -1,13 +1,18 @@
-"""Unpaired sampling: reproducible, unbiased, bounded in memory, and not stopped by bad files."""
+"""Random patches: reproducible, unbiased, bounded in memory, and not stopped by bad files."""
+
+import tracemalloc
+from collections import defaultdict
 
 import numpy as np
 import pytest
 import pyvips
+import torch
 
-from locreg.errors import LocregError, UsageError
-from locreg.images import write_image
-from locreg.options import NoiseRange
-from locreg.patches import PatchPool, UnpairedPatches, add_noise_in_range, split_sources
+from conftest import random_image
+from locreg.errors import LocregError
+from locreg.images.image_file import write_image
+from locreg.images.patches import PatchPool, centre, load_crops
+from locreg.images.sources import split_sources
 
 
 @pytest.fixture
@@ -41,46 +46,39 @@ def test_the_pool_holds_few_images_and_visits_all(folder):
     pool = PatchPool(files, size=5, channels=3, seed=0, capacity=3, renewal=1)
     seen = set()
     for k in range(12):
-        seen |= which(pool.patches(40, k))
-        assert len(pool._slots) == 3
+        held = which(pool.patches(40, k))
+        assert len(held) == 3
+        seen |= held
     assert seen == set(range(12))
 
 
 def test_large_images_are_kept_as_crops(folder):
+    """Green counts columns: all patches of an image lie within 8 of its 30."""
     pool = PatchPool(sorted(folder.iterdir()), size=5, channels=3, seed=0, crop=8)
-    pool.patches(1, 0)
-    assert {image.shape for image in pool._slots.values()} == {(3, 8, 8)}
+    columns = defaultdict(set)
+    for patch in np.rint(pool.patches(600, 0) * 255).astype(int):
+        columns[patch[0, 0, 0]] |= set(patch[1].ravel().tolist())
+    assert len(columns) == 12
+    for found in columns.values():
+        assert found == set(range(min(found), min(found) + 8))
+
+
+def test_the_rest_of_a_large_image_is_not_kept_in_memory(tmp_path):
+    write_image(tmp_path / "large.png", np.zeros((3, 1000, 1000), np.float32))
+    tracemalloc.start()
+    try:
+        pool = PatchPool([tmp_path / "large.png"], size=5, channels=3, seed=0, crop=8)
+        assert pool.patches(1, 0).shape == (1, 3, 5, 5)
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most > 3_000_000
+    assert held < 300_000
 
 
 def test_patches_may_be_larger_than_the_crops(folder):
     pool = PatchPool(sorted(folder.iterdir()), size=9, channels=3, seed=0, crop=8)
     assert pool.patches(2, 0).shape == (2, 3, 9, 9)
-
-
-def test_clean_and_degraded_patches_come_from_different_images(folder):
-    files, held_out = split_sources([folder], held_out=2, seed=1)
-    halves = files[:5], files[5:]
-    pools = [PatchPool(half, size=5, channels=3, seed=k) for k, half in enumerate(halves)]
-    source = UnpairedPatches(pools[0], pools[1], None, seed=0)
-    clean, degraded = set(), set()
-    for k in range(40):
-        parts = source.batch(16, k)
-        clean |= which(parts[0])
-        degraded |= which(parts[1])
-    assert clean.isdisjoint(degraded)
-    names = {int(p.stem) for p in held_out}
-    assert len(names) == 2
-    assert names.isdisjoint(clean | degraded)
-
-
-def test_noise_levels_are_uniform_in_the_range():
-    random = np.random.default_rng(0)
-    zeros = np.zeros((2000, 3, 15, 15), np.float32)
-    levels = add_noise_in_range(zeros, NoiseRange(low=0.05, high=0.3), random).std(axis=(1, 2, 3))
-    assert levels.min() == pytest.approx(0.05, abs=0.006)
-    assert levels.max() == pytest.approx(0.3, abs=0.03)
-    assert levels.mean() == pytest.approx(0.175, abs=0.005)
-    assert levels.std() == pytest.approx(0.25 / 12**0.5, abs=0.005)
 
 
 def test_augmentation_reaches_eight_orientations(folder):
@@ -114,36 +112,18 @@ def test_a_folder_without_usable_images_is_refused(tmp_path):
         pool.patches(1, 0)
 
 
-def test_too_few_images_are_refused(folder):
-    with pytest.raises(LocregError, match="at least 14"):
-        split_sources([folder], held_out=12, seed=0)
+def test_the_middle_of_an_image_is_cut_out():
+    image = random_image(2, 9, 4)
+    assert torch.equal(centre(image, 5), image[:, 2:7])
+    assert centre(image.numpy(), 20).shape == (2, 9, 4)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("25", "25/255"), ("-1", "at least 0"), ("0.3:0.1", "low <= high"), ("a:b", "0.05:0.3"),
-     ("nan", "at least 0"), ("1000", "above 1")],
-)  # fmt: skip
-def test_impossible_noise_is_refused(text, words):
-    with pytest.raises(UsageError, match=words):
-        NoiseRange.parse(text)
-
-
-def test_common_patches_measure_the_same_with_less_spread(tmp_path):
-    """The mean of |z|^2 grows by D sigma^2, whichever scenes the noisy patches show."""
-    sigma, size, count = 0.1, 5, 32
-    for k in range(10):
-        write_image(tmp_path / f"{k}.png", np.full((3, 20, 20), k / 10, np.float32))
-    files = sorted(tmp_path.iterdir())
-
-    def gains(degraded):
-        clean = PatchPool(files[0::2], size=size, channels=3, seed=0)
-        patches = UnpairedPatches(clean, degraded, NoiseRange(low=sigma, high=sigma), seed=0)
-        for k in range(60):
-            z, noisy, _ = patches.batch(count, k)
-            yield float(np.square(noisy).sum() - np.square(z).sum()) / count
-
-    apart = list(gains(PatchPool(files[1::2], size=size, channels=3, seed=1)))
-    common = list(gains(None))
-    assert np.mean(common) == pytest.approx(3 * size**2 * sigma**2, abs=0.1)
-    assert np.std(common) < 0.2 * np.std(apart)
+def test_crops_are_loaded_without_unreadable_files(folder, caplog):
+    (folder / "text.png").write_text("hello")
+    files = sorted(folder.iterdir())
+    crops = load_crops(files, size=24, channels=3)
+    assert [tuple(crop.shape) for crop in crops] == [(1, 3, min(20 + k, 24), 24) for k in range(12)]
+    assert [round(crop[0, 0].mean().item() * 255) for crop in crops] == list(range(12))
+    assert "text.png" in caplog.text
+    with pytest.raises(LocregError, match="None of the 1 images"):
+        load_crops([folder / "text.png"], size=24, channels=3)

@@ -1,13 +1,14 @@
-"""Geometry of the critic is derived from its layers."""
+"""The patch critic: its geometry, its levels and contrasts, and critics made from critics."""
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import small_critic
-from locreg.critic import Layer, PatchCritic, standard_layers
+from conftest import conditioned_critic, random_image, small_critic, small_ridge_critic
 from locreg.errors import LocregError
+from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
+from locreg.regularizer.tiled_gradient import value_and_gradient
 
 
 def test_standard_critic_sees_15_pixels():
@@ -24,7 +25,7 @@ def test_a_patch_of_the_receptive_field_has_one_score():
     kernels=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     strides=st.lists(st.integers(1, 3), min_size=4, max_size=4),
 )
-def test_receptive_field_and_stride_are_those_of_the_dependencies(kernels, strides):
+def test_receptive_field_and_stride_agree_with_the_pixels_that_scores_depend_on(kernels, strides):
     """Autograd finds which pixels a score depends on; positive weights leave none out."""
     layers = [
         Layer(channels=1, kernel=kernel, stride=stride, activation="identity")
@@ -63,7 +64,7 @@ def test_impossible_layers_are_refused(make, words):
 
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_a_wider_critic_begins_with_a_narrower_one(conditioned):
-    """The same scores and gradients; training then moves what the narrower one lacks."""
+    """The scores and gradients are the same; training then moves the new channels."""
     narrow, wide = (
         PatchCritic(standard_layers(widths, "silu"), in_channels=1, noise_conditioned=conditioned)
         for widths in ([3, 4, 4], [5, 4, 6])
@@ -78,7 +79,7 @@ def test_a_wider_critic_begins_with_a_narrower_one(conditioned):
     (slope,) = torch.autograd.grad(found.square().sum(), z, retain_graph=True)
     torch.testing.assert_close(slope, torch.autograd.grad(expected.square().sum(), z)[0])
     moved = torch.autograd.grad(found.sum(), list(wide.weights))
-    assert moved[1][:, 3:].abs().max() > 0, "what leads from a new channel to an old one can grow"
+    assert moved[1][:, 3:].abs().max() > 0, "weights from a new channel to an old one can grow"
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,45 @@ def test_a_wider_critic_begins_with_a_narrower_one(conditioned):
 def test_a_critic_does_not_begin_with_a_wider_or_another_one(other):
     with pytest.raises(LocregError, match="narrower"):
         PatchCritic(standard_layers([3, 4]), in_channels=1).begin_with(other)
+
+
+def test_images_of_a_batch_may_have_levels_of_their_own():
+    critic = conditioned_critic()
+    x = random_image(2, 1, 9, 9)
+    levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    for image, level, scores in zip(x, levels, critic(x, levels), strict=True):
+        torch.testing.assert_close(critic(image[None], level[None])[0], scores)
+
+
+def test_a_level_is_refused_by_a_critic_that_has_none():
+    critic = PatchCritic(in_channels=1)
+    with pytest.raises(LocregError, match="does not depend on a noise level"):
+        critic.at(0.1)
+    with pytest.raises(LocregError, match="does not depend on a noise level"):
+        critic(torch.zeros(1, 1, 20, 20), torch.tensor([0.1]))
+    without = (Layer(channels=2, bias=False), Layer(channels=1, activation="identity"))
+    with pytest.raises(LocregError, match="must have a bias"):
+        PatchCritic(without, noise_conditioned=True)
+
+
+@settings(max_examples=40)
+@given(contrast=st.floats(0.2, 5))
+def test_a_contrast_scales_the_image(contrast):
+    """R(a x) / a, for critics with biases and a noise level too."""
+    x = random_image(1, 1, 20, 17)
+    layers = (Layer(channels=3, activation="silu"), Layer(channels=1, activation="identity"))
+    conditioned = PatchCritic(layers, in_channels=1, noise_conditioned=True).double()
+    torch.nn.init.constant_(conditioned.biases["1"], 0.3)
+    pairs = [
+        (small_ridge_critic().double(), small_ridge_critic().double().at_contrast(contrast)),
+        (conditioned.at(0.2), conditioned.at_contrast(contrast).at(0.2)),
+    ]
+    for one, other in pairs:
+        expected = value_and_gradient(one, contrast * x, 64)[0] / contrast
+        torch.testing.assert_close(value_and_gradient(other, x, 64)[0], expected)
+
+
+@pytest.mark.parametrize("changed", [{"channels": 5}, {"activation": "silu"}, {"group": 0}])
+def test_impossible_groups_are_refused(changed):
+    with pytest.raises(LocregError):
+        Layer(**({"channels": 6, "activation": "mcp", "group": 3} | changed))

@@ -1,4 +1,4 @@
-"""Whiteness of what was removed, and the page that shows it."""
+"""Whiteness of what was removed."""
 
 import math
 
@@ -8,14 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Quadratic, random_image
 from locreg.errors import LocregError
-from locreg.kernels import gaussian_kernel
-from locreg.operators import blur_circular
-from locreg.report import whiteness_sentence
-from locreg.residuals import REACH, whiteness
-from locreg.restoration import restore
-from locreg.tasks import inpaint
+from locreg.report.residuals import REACH, whiteness
 
 
 def noise(*shape, seed=0):
@@ -51,7 +45,7 @@ def test_pixels_that_were_not_observed_take_no_part(seed, share):
     assert found.p_value > 1e-6
 
 
-def test_the_definition_by_loops():
+def test_the_correlation_agrees_with_its_definition_in_loops():
     x = noise(2, 14, 15)
     centred = x - x.mean((1, 2), keepdim=True)
     found = whiteness(x).correlation
@@ -79,37 +73,11 @@ def test_a_narrow_residual_is_tested_like_its_transpose(width):
     assert narrow.p_value < 1e-6
 
 
-def test_residuals_that_tell_nothing():
+def test_residuals_too_small_or_constant_are_refused():
     with pytest.raises(LocregError, match="fewer than 100 pixels"):
         whiteness(noise(1, 5, 5))
     with pytest.raises(LocregError, match="nothing was removed"):
         whiteness(torch.zeros(1, 20, 20))
-
-
-def test_the_residual_is_what_the_operator_leaves():
-    operator = blur_circular(gaussian_kernel(3, 1.0), (1, 12, 12), torch.device("cpu"))
-    y = random_image(1, 1, 12, 12, dtype=torch.float32)
-
-    class Known(Quadratic):
-        in_channels, calibration, noise_conditioned = 1, None, False
-        learned_level = noise_range = None
-        learned_noise = False
-        depends_on_level = False
-
-    found = restore(y, Known(), operator, lam=0.1)
-    torch.testing.assert_close(found.residual, y - operator.A(found.image))
-    known = torch.eye(12) < 1
-    found = inpaint(y, Known(), known, lam=0.1)
-    assert torch.equal(torch.isfinite(found.residual[0, 0]), known)
-
-
-def test_the_sentence_says_how_white():
-    assert "It is white" in whiteness_sentence(whiteness(noise(1, 16, 16)))
-    large = noise(1, 600, 600)
-    slightly = large + 0.03 * large.roll(1, 2)
-    assert "It is nearly white" in whiteness_sentence(whiteness(slightly))
-    found = whiteness(large + large.roll(1, 2))
-    assert "It is not white: neighbours are correlated by up to 50" in whiteness_sentence(found)
 
 
 def test_lags_that_no_pair_has_take_no_part():

@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import Trap, random_image
+from conftest import Trap, random_image, shaded_scenes
 from locreg.errors import LocregError
-from locreg.import_localreg import calibrated, import_localreg
-from locreg.options import AdamOptions
-from locreg.regularizer import LocalRegularizer, load
-from locreg.restoration import restore
-from locreg.weights import load_weights
+from locreg.images.image_file import write_image
+from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.regularizer.weights import load_weights
+from locreg.restoration.options import RestoreOptions
+from locreg.restoration.restore import restore
+from locreg.solvers.options import AdamOptions
+from locreg.training.import_localreg import calibrated, import_localreg
 
 CONVOLUTIONS = [[3, 8, 3, 1], [8, 4, 3, 1], [4, 4, 3, 3], [4, 4, 3, 1], [4, 4, 1, 1], [4, 5, 1, 1]]
 
@@ -82,19 +84,41 @@ def test_the_command_writes_weights_that_restore(released, tmp_path, locreg):
     assert "--clean" in said
     assert load_weights(out).training["licence"] == "MIT"
     y = random_image(1, 3, 20, 22, dtype=torch.float32)
-    found = restore(y, load(str(out)), lam=0.01, solver=AdamOptions(steps=2))
+    found = restore(
+        y, load(str(out)), options=RestoreOptions(lam=0.01, solver=AdamOptions(steps=2))
+    )
     assert found.image.shape == y.shape
     status, _, said = locreg("import-localreg", released, "-o", out)
     assert status == 1
     assert "exists already" in said
 
 
-def test_lam_is_fitted_on_a_folder(released, tmp_path, folder, locreg, monkeypatch):
-    monkeypatch.setattr("locreg.import_localreg._CALIBRATION_IMAGES", 1)
-    monkeypatch.setattr("locreg.import_localreg._CALIBRATION_SIZE", 16)
+def test_lam_is_fitted_on_a_folder(tmp_path, locreg):
+    """The network sums the absolute differences of neighbours: the best lam grows with sigma."""
+    network = released_network([[3, 12, 2, 1], [12, 1, 1, 1]])
+    filters = torch.zeros(12, 3, 2, 2)
+    for channel in range(3):
+        for index, (row, column) in enumerate(((0, 1), (1, 0))):
+            for sign in (1, -1):
+                one = filters[4 * channel + 2 * index + (sign > 0), channel]
+                one[0, 0], one[row, column] = -sign, sign
+    with torch.no_grad():
+        network[0].weight.copy_(filters)
+        network[2].weight.fill_(1.0)
+        for layer in (0, 2):
+            network[layer].bias.zero_()
+    model, clean = tmp_path / "model", tmp_path / "clean"
+    model.mkdir()
+    torch.save(checkpoint(network), model / "checkpoint_last.pt")
+    parameters = {"conv_params": [[3, 12, 2, 1], [12, 1, 1, 1]], "noise_std": 0.1}
+    (model / "params.json").write_text(json.dumps(parameters))
+    clean.mkdir()
+    write_image(clean / "scene.png", shaded_scenes(1, seed=3, side=20)[0][0].numpy())
     out = tmp_path / "released.safetensors"
-    assert locreg("import-localreg", released, "-o", out, "--clean", folder)[0] == 0
-    assert load_weights(out).calibration.lam(0.1) > 0
+    assert locreg("import-localreg", model, "-o", out, "--clean", clean)[0] == 0
+    calibration = load_weights(out).calibration
+    assert 0 < calibration.lam(0.1) < calibration.lam(0.3)
+    assert calibration.record["images"] == 1
 
 
 def edit(folder, **changes):
@@ -119,7 +143,7 @@ def test_another_network_is_refused(released, changes, said):
         import_localreg(released)
 
 
-def test_what_is_missing_or_damaged_is_named(released, tmp_path, folder):
+def test_missing_or_damaged_files_are_named(released, tmp_path, folder):
     with pytest.raises(LocregError, match=r"params\.json cannot be read"):
         import_localreg(tmp_path / "nowhere")
     edit(released, noise_std=None)

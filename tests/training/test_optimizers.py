@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from locreg.critic import PatchCritic, standard_layers
-from locreg.optimizers import CriticOptimizer
+from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.training.optimizers import CriticOptimizer
 
 WIDTHS = (6, 8, 8, 4, 4, 4)
 

@@ -1,4 +1,4 @@
-"""Training: a resumed run equals an uninterrupted one, in a process killed without warning."""
+"""Training of a critic, from end to end."""
 
 import json
 import os
@@ -14,45 +14,102 @@ import pytest
 import pyvips
 import torch
 
-from locreg.critic import PatchCritic, standard_layers
+from locreg.degradation.noise import NoiseRange, add_noise
 from locreg.errors import LocregError, UsageError
-from locreg.images import read_pixels, write_image
-from locreg.options import NoiseRange
-from locreg.patches import PatchPool, UnpairedPatches
-from locreg.recipes import train_from_folders
-from locreg.regularizer import LocalRegularizer
-from locreg.training import learning_rate, train_critic
-from locreg.training_files import checkpoint_path, log_path, shell_command
-from locreg.training_options import CriticOptions, DataOptions, Recipe, TrainingOptions
-from locreg.validation import add_noise, best_lam, load_crops
-from locreg.weights import load_weights, read_tensors
-from locreg.wgan import WassersteinCriterion
+from locreg.images.image_file import read_pixels, write_image
+from locreg.images.patches import load_crops
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.ridge import ridge_critic
+from locreg.regularizer.tensor_file import read_tensors
+from locreg.regularizer.weights import load_weights
+from locreg.training.options import CriticOptions, DataOptions, RidgeCriticOptions, TrainingOptions
+from locreg.training.output import TrainingRun
+from locreg.training.recipes import CriticRecipe
+from locreg.training.train_critic import train_critic
 
 SMALL = {
-    "critic": CriticOptions(widths=(4,) * 6),
+    "critic": CriticOptions(widths=(4, 4)),
     "data": DataOptions(held_out=1, validation_size=16, calibration_images=0, seed=3),
 }
 
 
-def train(folder, output, *, resume=False, iterations=24, **others):
+def train_small(folder, output, *, resume=False, on_iteration=None, iterations=24, **others):
     options = TrainingOptions(
         iterations=iterations, batch=4, validate_every=12, checkpoint_every=6, log_every=3,
         weight_average=0.9,
     )  # fmt: skip
-    settings = {**SMALL, "noise": NoiseRange(low=0.1, high=0.2), **others}
-    recipe = Recipe(clean=folder, training=options, **settings)
-    return train_from_folders(output, recipe, resume=resume, progress=False)
+    settings = {**SMALL, **others}
+    if "degraded" not in others:
+        settings = {"noise": NoiseRange(low=0.1, high=0.2), **settings}
+    recipe = CriticRecipe(clean=folder, training=options, **settings)
+    run = TrainingRun(output=output, resume=resume, progress=False, on_iteration=on_iteration)
+    return train_critic(recipe, run)
+
+
+def stop_at(last):
+    """A callback that interrupts a training."""
+
+    def interrupt(done):
+        if done == last:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+@pytest.fixture(scope="module")
+def noisy(folder, tmp_path_factory):
+    """The images of the clean folder, with noise."""
+    noisy = tmp_path_factory.mktemp("degraded")
+    random = np.random.default_rng(1)
+    for path in folder.iterdir():
+        samples = pyvips.Image.new_from_file(str(path)).numpy()
+        values = np.clip(samples + 40 * random.standard_normal(samples.shape), 0, 255)
+        interpretation = "b-w" if values.ndim == 2 else "srgb"
+        pyvips.Image.new_from_array(values.astype(np.uint8)).copy(
+            interpretation=interpretation
+        ).write_to_file(str(noisy / path.name))
+    return noisy
+
+
+SIX_LAYERS = CriticOptions(widths=(4,) * 6)
+
+
+@pytest.fixture(scope="module")
+def whole(folder, noisy, tmp_path_factory):
+    """A training that was never interrupted: its weights and its log."""
+    output = tmp_path_factory.mktemp("whole") / "w.safetensors"
+    weights = train_small(folder, output, degraded=noisy, critic=SIX_LAYERS)
+    return weights, TrainingRun(output=output).log.read_text()
+
+
+@pytest.mark.parametrize("last", [1, 13])
+def test_a_resumed_training_equals_an_uninterrupted_one(last, whole, folder, noisy, tmp_path):
+    """Interrupted before the first checkpoint, or after a validation."""
+    expected, log = whole
+    cut, options = tmp_path / "cut.safetensors", {"degraded": noisy, "critic": SIX_LAYERS}
+    with pytest.raises(KeyboardInterrupt):
+        train_small(folder, cut, on_iteration=stop_at(last), **options)
+    assert TrainingRun(output=cut).checkpoint.exists()
+    assert not cut.exists()
+    resumed = train_small(folder, cut, resume=True, **options)
+    for a, b in zip(expected.critic.parameters(), resumed.critic.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert TrainingRun(output=cut).log.read_text() == log
+    assert not TrainingRun(output=cut).checkpoint.exists()
 
 
 def test_two_runs_with_one_seed_are_equal_and_seeds_matter(folder, tmp_path):
-    one, two = (train(folder, tmp_path / f"{k}.safetensors") for k in range(2))
-    other_seed = DataOptions(**{**SMALL["data"].__dict__, "seed": 4})
-    three = train(folder, tmp_path / "3.safetensors", data=other_seed)
-    weights = [torch.cat([p.flatten() for p in w.critic.parameters()]) for w in (one, two, three)]
+    weights = []
+    for index, seed in enumerate((3, 3, 4)):
+        data = replace(SMALL["data"], held_out=0, seed=seed)
+        trained = train_small(folder, tmp_path / f"{index}.safetensors", data=data)
+        weights.append(torch.cat([p.flatten() for p in trained.critic.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
     """SIGKILL in the middle, in a real process; weights and log equal those never interrupted."""
     arguments = [
@@ -63,7 +120,7 @@ def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
         "--weight-average", "0.9",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    locreg = [sys.executable, "-c", "from locreg.cli import main; main()"]
+    locreg = [sys.executable, "-c", "from locreg.cli.main import main; main()"]
 
     def command(name, *more):
         return [*locreg, *arguments, "-o", str(tmp_path / name), *more]
@@ -75,39 +132,34 @@ def test_a_killed_run_resumes_bit_for_bit(folder, tmp_path):
     process = subprocess.Popen(
         command(cut.name), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not checkpoint_path(cut).exists() and process.poll() is None:
+    while not TrainingRun(output=cut).checkpoint.exists() and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not cut.exists()
-    assert read_tensors(checkpoint_path(cut))[0]["iteration"] < 400
+    assert read_tensors(TrainingRun(output=cut).checkpoint)[0]["iteration"] < 400
     subprocess.run(command(cut.name, "--resume"), check=True, env=environment, capture_output=True)
 
     for expected, found in zip(
         load_weights(whole).critic.parameters(), load_weights(cut).critic.parameters(), strict=True
     ):
         assert torch.equal(expected, found)
-    assert log_path(whole).read_text() == log_path(cut).read_text()
-    assert not checkpoint_path(cut).exists()
+    assert TrainingRun(output=whole).log.read_text() == TrainingRun(output=cut).log.read_text()
+    assert not TrainingRun(output=cut).checkpoint.exists()
 
 
-def test_a_resumed_run_remembers_the_files_that_could_not_be_used(folder, tmp_path, monkeypatch):
+def test_a_resumed_run_remembers_the_files_that_could_not_be_used(folder, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(folder, images)
     (images / "broken.png").write_bytes(b"hello")
     data = DataOptions(held_out=0, calibration_images=0)
-    whole = train(images, tmp_path / "whole.safetensors", data=data)
+    whole = train_small(images, tmp_path / "whole.safetensors", data=data)
     cut = tmp_path / "cut.safetensors"
-    with monkeypatch.context() as patch:
-        patch.setattr("locreg.training_files.save_weights", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(images, cut, data=data)
-    resumed = train(images, cut, data=data, resume=True)
+    with pytest.raises(KeyboardInterrupt):  # before the weight file is written
+        train_small(images, cut, data=data, on_iteration=stop_at(24))
+    assert not cut.exists()
+    resumed = train_small(images, cut, data=data, resume=True)
     assert whole.training["skipped_files"] == resumed.training["skipped_files"] == 1
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
 
 
 def test_held_out_images_that_cannot_be_used_show_before_the_training(folder, tmp_path):
@@ -116,15 +168,15 @@ def test_held_out_images_that_cannot_be_used_show_before_the_training(folder, tm
     for path in folder.iterdir():
         pixels = read_pixels(path, 3)[:, :5, :5]
         write_image(tiny / path.name, pixels)
-    recipe = Recipe(clean=folder, degraded=tiny, data=DataOptions(held_out=1))
+    recipe = CriticRecipe(clean=folder, degraded=tiny, data=DataOptions(held_out=1))
     output = tmp_path / "w.safetensors"
     with pytest.raises(LocregError, match="can be used"):
-        train_from_folders(output, recipe, progress=False)
-    assert not log_path(output).exists()
+        train_critic(recipe, TrainingRun(output=output, progress=False))
+    assert not TrainingRun(output=output).log.exists()
 
 
 def test_the_record_tells_how_the_weights_were_made(folder, tmp_path):
-    weights = train(folder, tmp_path / "w.safetensors")
+    weights = train_small(folder, tmp_path / "w.safetensors")
     training = weights.training
     assert training["iterations_done"] == 24
     assert [v["iteration"] for v in training["validations"]] == [12, 24]
@@ -133,40 +185,23 @@ def test_the_record_tells_how_the_weights_were_made(folder, tmp_path):
     assert "3 images" in training["clean"]
     assert weights.calibration is None
     lines = [
-        json.loads(line) for line in log_path(tmp_path / "w.safetensors").read_text().splitlines()
+        json.loads(line)
+        for line in TrainingRun(output=tmp_path / "w.safetensors").log.read_text().splitlines()
     ]
     assert {"iteration", "wasserstein", "gradient_penalty"} <= lines[0].keys()
     assert any("quality" in line for line in lines)
 
 
-def test_the_best_validated_weights_are_kept(folder):
-    files = sorted(folder.iterdir())
-    pools = [PatchPool(files[k::2], size=15, channels=1, seed=k) for k in range(2)]
-    patches = UnpairedPatches(pools[0], pools[1], NoiseRange(low=0.1, high=0.1), seed=0)
-    criterion = WassersteinCriterion(patches, 2, 5.0)
-    critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
-    seen = []
-
-    def validate(candidate):
-        seen.append(candidate.weights[0].detach().clone())
-        return [1.0, 3.0, 2.0][len(seen) - 1], {}
-
-    options = TrainingOptions(iterations=9, batch=2, validate_every=3, log_every=3)
-    trained = train_critic(criterion, critic, options, validate=validate, progress=False)
-    assert torch.equal(trained.critic.weights[0], seen[1])
-    assert [v["quality"] for v in trained.validations] == [1.0, 3.0, 2.0]
-
-
 def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
     """The point of it all: after a short training noise scores higher than no noise."""
-    recipe = Recipe(
+    recipe = CriticRecipe(
         clean=folder,
         noise=NoiseRange(low=0.2, high=0.2),
         critic=CriticOptions(widths=(8,) * 6),
         data=DataOptions(held_out=0, calibration_images=0),
         training=TrainingOptions(iterations=150, batch=16),
     )
-    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    weights = train_critic(recipe, TrainingRun(output=tmp_path / "w.safetensors", progress=False))
     regularizer = LocalRegularizer(weights)
     clean = load_crops(sorted(folder.iterdir()), size=40, channels=3)
     scores = [
@@ -178,14 +213,14 @@ def test_training_separates_noisy_from_clean_patches(folder, tmp_path):
 
 def test_common_patches_teach_low_noise(folder, tmp_path):
     """At a level where different scenes differ by more than the noise."""
-    recipe = Recipe(
+    recipe = CriticRecipe(
         clean=folder,
         noise=NoiseRange(low=0.03, high=0.03),
         critic=CriticOptions(widths=(8,) * 6),
         data=DataOptions(held_out=0, calibration_images=0, common_patches=True),
         training=TrainingOptions(iterations=150, batch=16, penalty=0.1),
     )
-    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    weights = train_critic(recipe, TrainingRun(output=tmp_path / "w.safetensors", progress=False))
     assert weights.training["degraded"] == "the same patches"
     regularizer = LocalRegularizer(weights)
     for x in load_crops(sorted(folder.iterdir()), size=40, channels=3):
@@ -197,44 +232,29 @@ def test_critics_without_a_fitting_lam_are_kept(folder, tmp_path):
     """Two folders that are one, and a critic of one iteration: it tells nothing apart."""
     shutil.copytree(folder, tmp_path / "same")
     output = tmp_path / "w.safetensors"
-    recipe = Recipe(
+    recipe = CriticRecipe(
         clean=folder,
         degraded=tmp_path / "same",
-        critic=CriticOptions(widths=(4,) * 6),
-        data=DataOptions(held_out=0, calibration_images=4, calibration_size=32),
+        critic=CriticOptions(widths=(4, 4)),
+        data=DataOptions(held_out=0, calibration_images=1, calibration_size=16),
         training=TrainingOptions(iterations=1, batch=1),
     )
     with pytest.raises(LocregError, match=r"is kept without lam: restore with --lam, or delete"):
-        train_from_folders(output, recipe, progress=False)
+        train_critic(recipe, TrainingRun(output=output, progress=False))
     assert load_weights(output).calibration is None
-    assert not checkpoint_path(output).exists()
+    assert not TrainingRun(output=output).checkpoint.exists()
 
 
-def test_common_patches_are_for_synthetic_noise(tmp_path):
-    with pytest.raises(UsageError, match="common_patches is for synthetic noise"):
-        Recipe(clean=tmp_path / "a", degraded=tmp_path / "b", data=DataOptions(common_patches=True))
-
-
-def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
-    degraded = tmp_path / "degraded"
-    degraded.mkdir()
-    random = np.random.default_rng(1)
-    for path in folder.iterdir():
-        samples = pyvips.Image.new_from_file(str(path)).numpy()
-        noisy = np.clip(samples + 40 * random.standard_normal(samples.shape), 0, 255)
-        interpretation = "b-w" if noisy.ndim == 2 else "srgb"
-        pyvips.Image.new_from_array(noisy.astype(np.uint8)).copy(
-            interpretation=interpretation
-        ).write_to_file(str(degraded / path.name))
-    options = TrainingOptions(iterations=300, batch=16, validate_every=150)
-    recipe = Recipe(
+def test_a_degradation_known_by_examples_gets_its_own_lam(folder, noisy, tmp_path):
+    options = TrainingOptions(iterations=80, batch=8, validate_every=40)
+    recipe = CriticRecipe(
         clean=folder,
-        degraded=degraded,
-        critic=CriticOptions(widths=(8,) * 6),
-        data=DataOptions(held_out=2, calibration_images=2, calibration_size=24),
+        degraded=noisy,
+        critic=CriticOptions(widths=(8,) * 4),
+        data=DataOptions(held_out=2, calibration_images=1, calibration_size=16),
         training=options,
     )
-    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    weights = train_critic(recipe, TrainingRun(output=tmp_path / "w.safetensors", progress=False))
     assert not weights.calibration.depends_on_sigma
     assert 1e-4 < weights.calibration.lam(0.1) == weights.calibration.lam(0.3) < 1
     assert [set(v) for v in weights.training["validations"]] == [
@@ -242,91 +262,72 @@ def test_a_degradation_known_by_examples_gets_its_own_lam(folder, tmp_path):
     ] * 2
 
 
-def test_learning_rate_decays_from_first_to_last():
-    options = TrainingOptions(iterations=11)
-    assert learning_rate(options, 0) == pytest.approx(1e-3)
-    assert learning_rate(options, 10) == pytest.approx(1e-4)
-    assert learning_rate(options, 5) == pytest.approx(10**-3.5)
-
-
-def test_best_lam_does_not_climb_for_ever():
-    lam, quality = best_lam(lambda lam: lam, 1.0, ratio=2.0, reach=3)
-    assert (lam, quality) == (8.0, 8.0)
-
-
-@pytest.mark.parametrize("first", [0.3, 1.0, 9.0])
-def test_best_lam_finds_the_summit_of_a_parabola_in_log_lam(first):
-    lam, quality = best_lam(lambda lam: 7 - (np.log(lam) - np.log(2)) ** 2, first)
-    assert lam == pytest.approx(2)
-    assert quality == pytest.approx(7)
-
-
 def test_patches_may_be_larger_than_the_receptive_field(folder, tmp_path):
     options = TrainingOptions(iterations=4, batch=2, patch_size=20, log_every=4)
-    recipe = Recipe(
+    recipe = CriticRecipe(
         clean=folder,
         noise=NoiseRange(low=0.1, high=0.1),
         critic=CriticOptions(widths=(3,) * 6),
         data=DataOptions(held_out=0, calibration_images=0),
         training=options,
     )
-    weights = train_from_folders(tmp_path / "w.safetensors", recipe, progress=False)
+    weights = train_critic(recipe, TrainingRun(output=tmp_path / "w.safetensors", progress=False))
     assert weights.training["patch_size"] == 20
     small = replace(recipe, training=replace(options, patch_size=14))
     with pytest.raises(UsageError, match="at least 15"):
-        train_from_folders(tmp_path / "v.safetensors", small, progress=False)
-
-
-def test_overlapping_folders_are_refused(folder):
-    for degraded in (folder, folder / "damaged", folder.parent):
-        with pytest.raises(UsageError, match="overlap"):
-            Recipe(clean=folder, degraded=degraded)
-
-
-def test_the_recorded_command_names_files_without_their_folders():
-    command = shell_command(
-        ["train", "--clean", "/home/me/sharp", "-o", "a.safetensors", "--resume"]
-    )
-    assert command == "locreg train --clean sharp -o a.safetensors"
-    assert shell_command(["train", "--clean=/me/sharp"]) == "locreg train --clean=sharp"
+        train_critic(small, TrainingRun(output=tmp_path / "v.safetensors", progress=False))
 
 
 def test_misuse_is_refused(folder, tmp_path):
     output = tmp_path / "w.safetensors"
     with pytest.raises(UsageError, match="suffix"):
-        train(folder, tmp_path / "w.checkpoint")
+        train_small(folder, tmp_path / "w.checkpoint")
     with pytest.raises(UsageError, match="either"):
-        train(folder, output, noise=None)
+        train_small(folder, output, noise=None)
     with pytest.raises(LocregError, match="no interrupted training"):
-        train(folder, output, resume=True)
+        train_small(folder, output, resume=True)
     with pytest.raises(LocregError, match="make this folder"):
-        train(folder, tmp_path / "nowhere" / "w.safetensors")
+        train_small(folder, tmp_path / "nowhere" / "w.safetensors")
     output.write_bytes(b"precious")
     with pytest.raises(LocregError, match="exists already"):
-        train(folder, output)
+        train_small(folder, output)
     assert output.read_bytes() == b"precious"
     output.unlink()
-    checkpoint_path(output).write_bytes(b"precious")
+    TrainingRun(output=output).checkpoint.write_bytes(b"precious")
     with pytest.raises(LocregError, match="resume it, or delete it"):
-        train(folder, output)
+        train_small(folder, output)
 
 
-def test_resuming_with_other_settings_is_refused(folder, tmp_path):
-    output = tmp_path / "w.safetensors"
+def train_ridge(folder, output, **data):
+    recipe = CriticRecipe(
+        clean=folder,
+        noise=NoiseRange(low=0.1, high=0.1),
+        critic=RidgeCriticOptions(filters=6),
+        data=DataOptions(validation_size=16, calibration_size=16, **data),
+        training=TrainingOptions(
+            iterations=30, batch=2, patch_size=20, penalty=10.0, penalty_form="one-sided",
+            learning_rate=0.05,
+        ),
+    )  # fmt: skip
+    train_critic(recipe, TrainingRun(output=output, progress=False))
+    return load_weights(output)
 
-    def interrupt(_):
-        raise InterruptedError
 
-    files = sorted(folder.iterdir())
-    pools = [PatchPool(files, size=15, channels=1, seed=k) for k in range(2)]
-    criterion = WassersteinCriterion(UnpairedPatches(pools[0], pools[1], None, seed=0), 2, 5.0)
-    checkpoint = checkpoint_path(output)
-    options = TrainingOptions(iterations=4, batch=2, checkpoint_every=2, validate_every=3)
-    critic = PatchCritic(standard_layers([3] * 6), in_channels=1)
-    with pytest.raises(InterruptedError):
-        train_critic(
-            criterion, critic, options, validate=interrupt, checkpoint=checkpoint, progress=False
-        )
-    changed = TrainingOptions(iterations=5, batch=2, checkpoint_every=2, validate_every=3)
-    with pytest.raises(LocregError, match=r"other settings \(options\)"):
-        train_critic(criterion, critic, changed, checkpoint=checkpoint, resume=True, progress=False)
+def test_training_keeps_the_constraints_of_a_ridge_critic(folder, tmp_path):
+    weights = train_ridge(folder, tmp_path / "w.safetensors", held_out=0, calibration_images=0)
+    begin = ridge_critic(6, in_channels=3, generator=torch.Generator().manual_seed(0), noise=0.1)
+    trained = weights.critic
+    assert isinstance(trained, PatchCritic)
+    assert trained.layers == begin.layers
+    assert weights.criterion.penalty_form == "one-sided"
+    first, last = trained.weights[0].detach(), trained.weights[-1].detach()
+    assert not torch.allclose(first, begin.weights[0].detach(), atol=0.01)
+    np.testing.assert_allclose(first.mean((2, 3)), 0, atol=1e-6)
+    assert (last >= 0).all()
+
+
+@pytest.mark.slow
+def test_a_ridge_critic_is_calibrated_with_its_contrast(folder, tmp_path):
+    weights = train_ridge(folder, tmp_path / "w.safetensors", held_out=1, calibration_images=1)
+    assert len(weights.calibration.contrast_polynomial) == 2
+    assert weights.calibration.lam(0.1) > 0

@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import random_image, small_critic
-from locreg.wgan import accumulate_critic_gradient, critic_loss, interpolate
+from locreg.training.criteria.wasserstein import (
+    accumulate_critic_gradient,
+    critic_loss,
+    interpolate,
+)
 
 
 @given(offset=st.floats(-3, 3), slope=st.floats(-3, 3), penalty=st.floats(0.1, 20))

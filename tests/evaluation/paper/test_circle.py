@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from locreg import circle
+from locreg.evaluation.paper import circle
 
 
 @pytest.fixture(scope="module")

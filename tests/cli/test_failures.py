@@ -1,0 +1,192 @@
+"""What cannot work fails in one sentence, and leaves nothing behind."""
+
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import pyvips
+import safetensors.torch
+import torch
+
+from conftest import save_picture, small_critic
+from locreg.regularizer.tensor_file import FORMAT, write_tensors
+from locreg.regularizer.weights import Weights, save_weights
+
+FAST = ("--steps", "2")
+
+
+def animated(path):
+    random = np.random.default_rng(0)
+    image = pyvips.Image.new_from_array(random.integers(0, 255, (8, 4, 3), np.uint8))
+    image.copy(interpretation="srgb").write_to_file(str(path), page_height=4)
+
+
+def float_file(value):
+    def make(path):
+        samples = np.zeros((4, 4, 3), np.float32)
+        samples[1, 2, 0] = value
+        pyvips.Image.new_from_array(samples).write_to_file(str(path))
+
+    return make
+
+
+def truncated(path):
+    whole = path.with_name("whole.png")
+    samples = np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8)
+    PIL.Image.fromarray(samples).save(whole)
+    path.write_bytes(whole.read_bytes()[:150])
+
+
+BAD_IMAGES = [
+    ("empty.png", lambda p: p.write_bytes(b""), "empty"),
+    ("text.png", lambda p: p.write_text("not a picture"), "not an image"),
+    ("truncated.png", truncated, "damaged|not an image"),
+    ("animated.gif", animated, "2 frames"),
+    ("nan.tif", float_file(np.nan), "NaN or infinite"),
+    ("infinite.tif", float_file(np.inf), "NaN or infinite"),
+    ("counts.tif", float_file(4095.0), "up to 4095"),
+    ("missing.png", lambda _: None, "does not exist"),
+    ("cmyk.tif", lambda p: save_picture(p, np.zeros((4, 4, 4), np.uint8), "cmyk"), "cmyk"),
+    ("five.tif", lambda p: save_picture(p, np.zeros((4, 4, 5), np.uint8), "multiband"),
+     "5 channels"),
+    ("wide.tif", lambda p: save_picture(p, np.zeros((4, 4), np.int32), "b-w"), "int32"),
+]  # fmt: skip
+
+
+def cut_weights(path):
+    save_weights(Weights(critic=small_critic()), path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign_weights(path):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+
+
+def damaged_weights(path):
+    header = {"critic": small_critic().describe()}
+    write_tensors(path, header, {"weights.0": torch.zeros(1)})
+
+
+BAD_WEIGHTS = [
+    (lambda p: torch.save({"weight": torch.zeros(3)}, p), "pickle"),
+    (lambda p: p.write_bytes(pickle.dumps({"weight": [1, 2, 3]})), "pickle"),
+    (cut_weights, "not a complete safetensors"),
+    (lambda p: p.write_bytes(b""), "not a complete safetensors"),
+    (lambda p: p.write_text("hello"), "not a complete safetensors"),
+    (lambda p: write_tensors(p, {"format": FORMAT + 1, "critic": {}}, {}), "format version"),
+    (foreign_weights, "not one written by locreg"),
+    (damaged_weights, "damaged"),
+    (lambda p: write_tensors(p, {"recipe": {}}, {}), "training checkpoint"),
+    (lambda p: write_tensors(p, {"mixture": {}}, {}), "no critic"),
+]
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES, ids=[case[0] for case in BAD_IMAGES])
+def test_bad_images_fail_in_one_sentence(locreg, tmp_path, weight_file, case):
+    name, make, words = case
+    make(tmp_path / name)
+    present = set(tmp_path.iterdir())
+    status, out, err = locreg(
+        "denoise", tmp_path / name, "-o", tmp_path / "out.png", "--weights", weight_file
+    )
+    assert status == 1
+    assert out == ""
+    assert err.startswith("locreg: error: ")
+    assert err.count("\n") == 1
+    assert name in err
+    assert any(word in err for word in words.split("|"))
+    assert set(tmp_path.iterdir()) == present
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS, ids=[case[1] for case in BAD_WEIGHTS])
+def test_bad_weights_fail_in_one_sentence(locreg, noisy, case):
+    make, words = case
+    weights, target = noisy.with_name("w.safetensors"), noisy.with_name("out.png")
+    make(weights)
+    for command in (("denoise", noisy, "-o", target, "--weights"), ("info",)):
+        status, out, err = locreg(*command, weights)
+        assert status == 1
+        assert out == ""
+        assert words in err
+        assert "w.safetensors" in err
+        assert err.count("\n") == 1
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--sigma", "25"), 2, "25/255"),
+        (("--sigma", "loud"), 2, "number or auto"),
+        (("--sigma=-1",), 2, "at least 0"),
+        (("--lam=-0.5",), 2, "lam must be at least 0"),
+        (("--steps", "0"), 2, "steps must be at least 1"),
+        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-gray, denoise-rgb"),
+        (("--device", "cuda"), 1, "No CUDA device"),
+        (("--solver", "newton"), 2, "newton"),
+        (("--no-such-option",), 2, "no-such-option"),
+    ],
+)
+def test_wrong_options_fail_in_one_sentence(locreg, noisy, options, status, words):
+    import torch
+
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    target = noisy.with_name("out.png")
+    found, _, err = locreg("denoise", noisy, "-o", target, *options)
+    assert found == status
+    assert words in err
+    assert "Traceback" not in err
+    assert not target.exists()
+
+
+def test_an_empty_folder_fails_in_one_sentence(locreg, tmp_path, weight_file):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    status, _, err = locreg("denoise", folder, "-o", tmp_path / "out", "--weights", weight_file)
+    assert status == 1
+    assert "empty holds no images" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_output_fails_in_one_sentence(locreg, noisy, weight_file):
+    if not Path("/proc").is_dir():
+        pytest.skip("needs a folder that nobody can write to")
+    status, _, err = locreg(
+        "denoise", noisy, "-o", "/proc/out.png", "--weights", weight_file, "--sigma", "0.1", *FAST
+    )
+    assert status == 1
+    assert "/proc/out.png cannot be written" in err
+
+
+def test_a_full_disk_fails_in_one_sentence(locreg, noisy, weight_file, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    present = set(noisy.parent.iterdir())
+    status, _, err = locreg(
+        "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,
+        "--sigma", "0.1", *FAST,
+    )  # fmt: skip
+    assert status == 1
+    assert "No space left on device" in err
+    assert set(noisy.parent.iterdir()) == present
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_no_half_written_file(
+    locreg, noisy, weight_file, monkeypatch, number
+):
+    monkeypatch.setattr("os.fsync", lambda _: os.kill(os.getpid(), number))
+    present = set(noisy.parent.iterdir())
+    status, _, err = locreg(
+        "denoise", noisy, "-o", noisy.with_name("out.png"), "--weights", weight_file,
+        "--sigma", "0.1", *FAST,
+    )  # fmt: skip
+    assert (status, err.splitlines()[-1]) == (130, "locreg: interrupted.")
+    assert set(noisy.parent.iterdir()) == present
