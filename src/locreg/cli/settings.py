@@ -66,7 +66,7 @@ class Settings:
             UsageError: when a value is invalid.
         """
         sigma: Any = self.sigma
-        lam: Any = None if self.lam == "auto" else self.lam
+        lam: Any = self.lam
         solver = None if self.solver == "auto" else solver_named(self.solver).defaults()
         return FileOptions(
             weights=self.weights,

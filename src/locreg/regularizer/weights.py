@@ -118,7 +118,7 @@ def load_weights(name_or_path: str | Path) -> Weights:
         criterion = read_criterion_record(header.get("criterion", {}))
     except LocregError as error:
         raise LocregError(f"{path}: {error}") from None
-    except (KeyError, TypeError, RuntimeError):
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError):
         raise LocregError(
             f"{path} is damaged: its tensors do not fit the layers in its header."
         ) from None

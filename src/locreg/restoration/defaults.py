@@ -220,8 +220,8 @@ def _within_trained_levels(
                 first_level=min(solver.first_level, trained.high),
                 last_level=max(solver.last_level, trained.low),
             )
-        case GradientStepOptions(steps=int(steps)):
-            _check_last_step(steps, regularizer, sigma, trained)
+        case GradientStepOptions() if solver.steps is not None:
+            _check_last_step(solver.steps, regularizer, sigma, trained)
     if sigma < SUPPORTED_SHARES[0] * trained.low:
         raise _untrained(sigma, trained)
     return solver

@@ -26,10 +26,10 @@ class RestoreOptions:
         sigma: standard deviation of the noise on the [0, 1] scale. ``"auto"`` estimates it from the
             observation if it is needed; for denoising with weights that were learned from a folder
             of images, it takes their learned level instead.
-        lam: weight of the regularizer. None: computed from sigma, by the calibration of the
-            weights. ``"sure"``, ``"discrepancy"`` and ``"score"`` find it for this observation
-            without a ground truth, by solving ten to thirty times (see `locreg.lam_by_sure`,
-            `locreg.lam_by_discrepancy` and `locreg.lam_by_score`).
+        lam: weight of the regularizer. None or ``"auto"``: computed from sigma, by the calibration
+            of the weights. ``"sure"``, ``"discrepancy"`` and ``"score"`` find it for this
+            observation without a ground truth, by solving ten to thirty times: see
+            `locreg.lam_by_sure`, `locreg.lam_by_discrepancy` and `locreg.lam_by_score`.
         solver: options of the solver to use. None: the solver that the weights were made for.
         steps: the most steps of the solver. None: the number in the solver's options.
 
@@ -43,12 +43,14 @@ class RestoreOptions:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        if str(self.lam) == "auto":  # as the command line calls it
+            object.__setattr__(self, "lam", None)
         if self.sigma != "auto":
             object.__setattr__(self, "sigma", _number("sigma", self.sigma, ("auto",)))
             check_sigma(float(self.sigma))
         rules = get_args(LamRule)
         if self.lam is not None and self.lam not in rules:
-            object.__setattr__(self, "lam", _number("lam", self.lam, rules))
+            object.__setattr__(self, "lam", _number("lam", self.lam, ("auto", *rules)))
             check_lam(float(self.lam))
         if self.sigma == 0 and self.lam in ("sure", "discrepancy"):
             raise UsageError(f"lam {self.lam} needs noise: give a sigma above 0, or another lam.")

@@ -149,8 +149,8 @@ def restore_files(
         events.message(f"{skipped} of {len(jobs)} images are done already: skipped.")
     for job in waiting:
         too_large = (
-            f"{job.source} does not fit into the memory of the device: choose another --device, or "
-            "cut the image into parts."
+            f"{job.source} does not fit into the memory of the device {options.device}: choose "
+            "another --device, or cut the image into parts."
         )
         try:
             with out_of_memory_is(too_large):

@@ -53,13 +53,14 @@ def learn_from_folders(
     recipe = _recipe(clean, degraded, damage, iterations, white)
     if isinstance(recipe, CriticRecipe):
         criteria = {critic_path(run.output): "wasserstein", run.output: "damage"}
-        interrupted = replace(run, output=critic_path(run.output)).is_interrupted()
+        with_checkpoint = replace(run, output=critic_path(run.output))
     else:
         criteria = {run.output: "denoising"}
-        interrupted = run.is_interrupted()
+        with_checkpoint = run
     existing = [path for path in criteria if path.exists()]
     for path in existing:
         check_made_alike(path, load_weights(path), criteria[path], recipe)
+    interrupted = with_checkpoint.is_interrupted()
     if run.output in existing and not interrupted:
         message(f"{run.output} has been learned already.")
         return

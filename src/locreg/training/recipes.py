@@ -172,11 +172,11 @@ def recipe_for_noise(
         critic=replace(DENOISER_CRITIC, channels=channels),
         data=SplitOptions(held_out=4, white=white),
         training=DenoisingOptions(
-            iterations=iterations or _NOISE_ITERATIONS,
+            iterations=_NOISE_ITERATIONS if iterations is None else iterations,
             learning_rate=3e-3,
             last_learning_rate=6e-5,
             validate_every=750,
-            weaker_noise=0.0,  # the criterion already varies learned noise (`SERVED_SHARES`)
+            weaker_noise=0.0,  # the criterion already varies learned noise (`SUPPORTED_SHARES`)
         ),
     )
 
@@ -197,5 +197,7 @@ def recipe_for_damage(
         degraded=degraded,
         critic=RidgeCriticOptions(channels=channels),
         data=DataOptions(held_out=4, calibration_images=0, white=white),
-        training=replace(RIDGE_TRAINING, iterations=iterations or RIDGE_TRAINING.iterations),
+        training=RIDGE_TRAINING
+        if iterations is None
+        else replace(RIDGE_TRAINING, iterations=iterations),
     )

@@ -212,7 +212,7 @@ def _learned_noise(
 ) -> tuple[Tensor, Tensor]:
     """Noise divided by its noise level, and the noise level of each patch.
 
-    The noise levels vary around that of the model, by the factors `SERVED_SHARES`.
+    The noise levels vary around that of the model, by the factors `SUPPORTED_SHARES`.
     """
     strength = torch.from_numpy(random.uniform(*SUPPORTED_SHARES, len(clean)).astype(np.float32))
     strength = strength.to(clean.device)
