@@ -315,3 +315,20 @@ def paper_scale():
         mixture_iterations=2,
         circle_iterations=20,
     )
+
+
+@pytest.fixture
+def numbered_images(tmp_path: Path) -> Path:
+    """A folder of twelve images; every pixel of image k has the value k in red."""
+    for k in range(12):
+        samples = np.zeros((20 + k, 30, 3), np.uint8)
+        samples[:, :, 0] = k
+        samples[:, :, 1] = np.arange(30)
+        image = pyvips.Image.new_from_array(samples).copy(interpretation="srgb")
+        image.write_to_file(str(tmp_path / f"{k:02}.png"))
+    return tmp_path
+
+
+def numbers_in(patches: np.ndarray) -> set[int]:
+    """The numbers of the `numbered_images` that patches (N, 3, h, w) come from."""
+    return set(np.rint(patches[:, 0] * 255).astype(int).ravel().tolist())

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import pyvips
 
+from conftest import numbers_in
 from locreg.degradation.noise import NoiseRange
 from locreg.images.image_file import write_image
 from locreg.images.patches import PatchPool
@@ -11,32 +11,16 @@ from locreg.images.sources import split_sources
 from locreg.training.criteria.wasserstein import UnpairedPatches
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Twelve images; every pixel of image k has the value k in red."""
-    for k in range(12):
-        samples = np.zeros((20 + k, 30, 3), np.uint8)
-        samples[:, :, 0] = k
-        samples[:, :, 1] = np.arange(30)
-        image = pyvips.Image.new_from_array(samples).copy(interpretation="srgb")
-        image.write_to_file(str(tmp_path / f"{k:02}.png"))
-    return tmp_path
-
-
-def which(patches):
-    return set(np.rint(patches[:, 0] * 255).astype(int).ravel().tolist())
-
-
-def test_clean_and_degraded_patches_come_from_different_images(folder):
-    files, held_out = split_sources([folder], held_out=2, seed=1)
+def test_clean_and_degraded_patches_come_from_different_images(numbered_images):
+    files, held_out = split_sources([numbered_images], held_out=2, seed=1)
     halves = files[:5], files[5:]
     pools = [PatchPool(half, size=5, channels=3, seed=k) for k, half in enumerate(halves)]
     source = UnpairedPatches(pools[0], pools[1], None, seed=0)
     clean, degraded = set(), set()
     for k in range(40):
         parts = source.batch(16, k)
-        clean |= which(parts[0])
-        degraded |= which(parts[1])
+        clean |= numbers_in(parts[0])
+        degraded |= numbers_in(parts[1])
     assert clean.isdisjoint(degraded)
     names = {int(p.stem) for p in held_out}
     assert len(names) == 2
