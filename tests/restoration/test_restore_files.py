@@ -276,3 +276,9 @@ def test_grey_files_get_grey_weights(tmp_path, heard):
         )  # fmt: skip
     assert [file.weights for file in heard.files] == ["denoise-gray", "denoise-rgb"]
     assert read_image(tmp_path / "grey_out.png").pixels.shape == (1, 20, 24)
+
+
+def test_without_callbacks_errors_go_to_the_log(source, tmp_path, options, caplog):
+    counts = locreg.restore_files(source, tmp_path / "out", locreg.denoise_task(), options)
+    assert counts == locreg.FileCounts(total=3, skipped=0, failed=1)
+    assert "b.png is not an image" in caplog.text

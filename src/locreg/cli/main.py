@@ -25,7 +25,6 @@ _TOO_LARGE = (
     "--filters, or another --device."
 )
 
-
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "denoise": Denoise,
     "deblur": Deblur,

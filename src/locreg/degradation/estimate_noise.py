@@ -14,14 +14,8 @@ from torch import Tensor
 from locreg.errors import LocregError
 
 _PATCH = 8  # side of the patches whose covariance is computed, in pixels
-
-
 _BLOCK = 16  # side of the blocks whose smoothest give the noise level, in pixels
-
-
 _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
-
-
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
 
 

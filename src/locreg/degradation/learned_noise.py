@@ -16,47 +16,19 @@ from locreg.errors import LocregError
 from locreg.images.image_file import hint_at_unused_range
 
 _SIDE = 48  # side of the patches that noise is measured in, in pixels
-
-
 _STEP = 24  # distance between neighbouring patches, in pixels
-
-
 _LEAST_SIDE = 3 * _SIDE  # of an image, in pixels: a patch and its neighbours on both sides
-
-
 _SMOOTHEST = 0.02  # share of an image's patches that are candidates, its smoothest
-
-
 _FEWEST_OF_IMAGE = 8  # candidates per image, even if this is a larger share
-
-
 _SMOOTH_IMAGES = 0.2  # share of the candidates that are kept: not every image has smooth places
-
-
 _FEWEST = 16  # patches that are kept at least: 4 x 4 of a single image
-
-
 _LEAST_SIDE_ALONE = _LEAST_SIDE + 3 * _STEP  # of a single image, in pixels
-
-
 _MOST_SHORTFALL = 0.5  # share of a spectrum that may be negative because of measurement errors
-
-
 _MOST_CUT = 0.05  # share of a patch's values that may be clipped to 0 or 1
-
-
 _BRIGHTNESSES = 5  # groups of patches by brightness
-
-
 _LEAST_RANGE = 0.1  # range of brightness that is needed to measure a slope
-
-
 _LEAST_VARIANCE = 0.05  # least variance at any brightness, as a share of that in middle grey
-
-
 _STEEPEST = 1.9  # slope at which black, or white, has this least variance
-
-
 _STEPS_OF_TORUS = 128  # a torus has a multiple of this side; at least twice that of a patch
 
 

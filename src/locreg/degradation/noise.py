@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 LEAST_NOISE = 0.004  # one step of an 8-bit image: weaker noise hardly counts
 
-
 # With an operator, sigma is raised to at least this, about half that step: at sigma = 0 the
 # regularizer would have no weight, even where the data leave the image undetermined.
 LEAST_SIGMA = 0.002
-
 
 # The least and the largest supported noise level, as shares of the level that weights were trained
 # for. Training on learned noise varies its strength in this range.

@@ -19,13 +19,8 @@ from locreg.images.patches import PatchPool
 from locreg.regularizer.tensor_file import read_tensors, write_tensors
 
 _LEAST_VARIANCE = 1e-6  # variance added to every direction: a quarter of an 8-bit step, squared
-
-
 _CHUNK = 20_000  # number of patches to process at once
-
-
 _CACHED = 1024  # number of patches to process at once where the results should fit the cache
-
 
 # Directions whose variance is below this share of the noise variance count as pure noise.
 _FLAT = 0.05

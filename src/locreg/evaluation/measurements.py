@@ -11,8 +11,6 @@ from locreg.errors import LocregError
 from locreg.images.files import write_atomically
 
 Row = dict[str, str]
-
-
 _ERRORS = "surrogateescape"  # file names need not be valid text
 
 

@@ -28,11 +28,7 @@ from locreg.solvers.search import best_lam
 from locreg.version import __version__
 
 LOCREG, EPLL = "locreg:", "epll:"  # prefixes of a name; weights or a file follow
-
-
 _ENSEMBLE, _BFLOAT16 = "+ensemble", "+bfloat16"  # suffixes after the weights; both may be given
-
-
 _RATIO = 1.5  # ratio of neighbouring lams in the search for the best lam of a classical method
 
 
@@ -110,9 +106,7 @@ _BM3D_BY_DEEPINV = _Peer(
     ("denoise",), "ptwt", lambda problem: Restored(bm3d_by_deepinv(problem.y, problem.sigma))
 )
 
-
 _EVERY_TASK = ("denoise", "deblur", "inpaint", "upscale")
-
 
 _PEERS = {
     "noisy": _Peer(_EVERY_TASK, "locreg", _noisy),
@@ -129,7 +123,6 @@ _PEERS = {
         lambda problem: Restored(bm3d_by_its_authors(problem.y, problem.sigma)),
     ),
 }
-
 
 _HOW_TO_INSTALL = {
     "scikit-image": 'pip install "locreg[evaluate]"',

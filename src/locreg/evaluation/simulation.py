@@ -22,8 +22,6 @@ from locreg.restoration.tasks import deblur, fill, inpaint, upscale
 
 Lam = float | LamRule | None
 _CPU = torch.device("cpu")
-
-
 _BENCHMARK_ANTIALIASING = 0.5  # standard deviation of the Gaussian, in pixels of the small image
 
 

@@ -27,30 +27,18 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpeg": {"Q": 95},
 }
 
-
 WRITABLE = tuple(sorted(_SAVE_OPTIONS))
-
-
 _LARGEST_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # width and height, in pixels
-
-
 _SAMPLE_TYPES = ("uint8", "uint16", "float32")
-
 
 _METADATA = (
     *("icc-", "exif-", "xmp-", "iptc-"),
     *("image-description", "orientation", "resolution-unit"),
 )
 
-
 _INTERPRETATIONS = ("b-w", "grey16", "multiband", "rgb", "rgb16", "scrgb", "srgb")
-
-
 _MOST_WHITES = 10.0  # largest pixel over white: room for stars, but not for a wrong unit
-
-
 _MOST_USED = 0.26  # share of the range: below it, two bits or more are unused
-
 
 # Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

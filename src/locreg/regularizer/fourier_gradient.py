@@ -19,8 +19,6 @@ from locreg.regularizer.activations import MCP_ROUNDING, lengths
 from locreg.regularizer.critic import Layer, PatchCritic
 
 TILE = 84  # side of a tile in scores; with a receptive field of 13 the window is 96 pixels
-
-
 _TOGETHER = 32  # filters per pass, few enough for their responses to stay in the cache
 
 

@@ -14,8 +14,6 @@ from locreg.errors import LocregError, UsageError
 from locreg.images.files import write_atomically
 
 FORMAT = 1
-
-
 _KEY = "locreg"
 
 

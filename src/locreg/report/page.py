@@ -43,7 +43,6 @@ img {{ width: 100%; }} h2 {{ margin-top: 2.5rem; }} td {{ padding: 0 1rem 0 0; }
 </body></html>
 """
 
-
 _SECTION = '<h2>{title}</h2>\n<p>{text}</p>\n<img alt="{title}" src="data:image/png;base64,{png}">'
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from locreg.errors import LocregError
 
 REACH = 5  # largest lag that is tested, in pixels, along rows and columns
-
 _FEWEST_PAIRS = 30  # pairs of pixels that a lag needs to be tested
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from locreg.restoration.options import FileOptions
 from locreg.restoration.restore import Restoration
 from locreg.solvers.solution import OnStep, Status
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class RestoredFile:
@@ -55,21 +58,30 @@ class RestoredFile:
     restoration: Restoration
 
 
+def _ignore(*_: object) -> None:
+    """Do nothing at a step, or with a restored file."""
+
+
+def _no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
+    return contextlib.nullcontext(_ignore)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """The callbacks of `restore_files`.
 
     Attributes:
         message: called with a sentence for the user: a hint, or the error of one image of a folder.
+            By default it goes to the log of this module.
         progress: called with the name of a file and the number of steps (None: not known yet). It
             returns a context manager, which yields the function to call at every step.
         restored: called with every file that has been written. If it raises a `LocregError`, this
             file counts as failed.
     """
 
-    message: Callable[[str], None]
-    progress: Callable[[str, int | None], AbstractContextManager[OnStep]]
-    restored: Callable[[RestoredFile], None]
+    message: Callable[[str], None] = log.warning
+    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = _no_progress
+    restored: Callable[[RestoredFile], None] = _ignore
 
 
 @dataclass(frozen=True)
@@ -112,8 +124,8 @@ def restore_files(
     source: Path,
     target: Path,
     task: FileTask,
-    options: FileOptions,
-    events: Events,
+    options: FileOptions = FileOptions(),
+    events: Events = Events(),
     *,
     pages: Path | None = None,
     weights: LoadedWeights | None = None,

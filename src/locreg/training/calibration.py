@@ -23,14 +23,8 @@ from locreg.solvers.search import best_lam, growing_root
 from locreg.training.validation import first_lam, restored_psnr
 
 SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-
-
 CONTRAST_SIGMAS = (0.05, 0.15, 0.4)
-
-
 _FIRST_CONTRAST = 2.5  # the first contrast to try, at the noise level of the training
-
-
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 

@@ -24,8 +24,6 @@ from locreg.regularizer.weights import Weights
 from locreg.training.calibration import calibrate_white_noise
 
 _CALIBRATION_IMAGES = 16
-
-
 _CALIBRATION_SIZE = 128
 
 

@@ -13,14 +13,8 @@ from locreg.degradation.noise import NoiseRange, check_sigma
 from locreg.errors import UsageError
 
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
-
-
 Borders = Literal["mirrored", "real"]
-
-
 OptimizerName = Literal["adam", "muon"]
-
-
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -212,12 +206,9 @@ RIDGE_TRAINING = TrainingOptions(
     checkpoint_every=100,
 )
 
-
 # Wider than the paper's critic, since one gradient does the work of 50. Smooth, since the gradient
 # is what is trained.
 DENOISER_CRITIC = CriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
-
-
 DENOISER_NOISE = NoiseRange(low=0.0, high=0.5)
 
 

@@ -32,8 +32,6 @@ from locreg.training.recipes import DenoiserRecipe
 from locreg.training.validation import DenoiserValidation
 
 _NOISE_IMAGES = 100  # number of images of each folder that the noise is learned from
-
-
 _NOISE_IMAGE_SIZE = 640  # side of their centre crops, in pixels
 
 

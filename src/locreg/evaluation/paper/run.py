@@ -36,8 +36,6 @@ from locreg.training.recipes import CriticRecipe
 from locreg.training.train_critic import train_critic
 
 TRAINING, BENCHMARK = "bsds500", "cbsd68"
-
-
 _LISTING = 685894639  # checksum of the names of the packaged critics' training photographs
 
 

@@ -27,8 +27,6 @@ from locreg.images.patches import PatchPool, centre
 from locreg.regularizer.local_regularizer import load
 
 _FIGURE4_IMAGE = "119082.png"
-
-
 _FIGURE5_IMAGE = "101087.png"
 
 

@@ -26,8 +26,6 @@ from locreg.training.options import Borders, TrainingPrecision
 
 # PyTorch's functions that ask an x86 processor for bfloat16 instructions.
 _BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-
-
 _LONGEST_GRADIENT = 1.0  # the norm to which the gradient by the parameters is clipped
 
 

@@ -58,8 +58,6 @@ class UnpairedPatches:
 
 _BATCH = 2  # separates the random numbers of noise and positions from others of the same seed
 _LEAST_SHARE = 0.02  # lower bound of t in the squared penalty, which divides by t
-
-
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
