@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from locreg.arguments import Device, Precision, check_at_least, check_lam, check_positive
 from locreg.degradation.noise import check_sigma
@@ -89,10 +89,10 @@ class FileOptions:
             check_positive("white", self.white)
 
 
-def _number(name: str, value: object, words: tuple[str, ...]) -> float:
+def _number(name: str, value: Any, words: tuple[str, ...]) -> float:
     """Convert a number, or text that holds one, to float."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError):
         allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
         raise UsageError(f"{name} must be a number or {allowed}, got {value!r}.") from None
