@@ -58,6 +58,10 @@ class RestoredFile:
     restoration: Restoration
 
 
+def _to_log(sentence: str) -> None:
+    log.warning("%s", sentence)
+
+
 def _ignore(*_: object) -> None:
     """Do nothing at a step, or with a restored file."""
 
@@ -79,7 +83,7 @@ class Events:
             file counts as failed.
     """
 
-    message: Callable[[str], None] = log.warning
+    message: Callable[[str], None] = _to_log
     progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = _no_progress
     restored: Callable[[RestoredFile], None] = _ignore
 
