@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import pyvips
 import skimage.data
@@ -332,3 +333,42 @@ def numbered_images(tmp_path: Path) -> Path:
 def numbers_in(patches: np.ndarray) -> set[int]:
     """The numbers of the `numbered_images` that patches (N, 3, h, w) come from."""
     return set(np.rint(patches[:, 0] * 255).astype(int).ravel().tolist())
+
+
+def animated(path: Path) -> None:
+    random = np.random.default_rng(0)
+    image = pyvips.Image.new_from_array(random.integers(0, 255, (8, 4, 3), np.uint8))
+    image.copy(interpretation="srgb").write_to_file(str(path), page_height=4)
+
+
+def float_file(value):
+    def make(path):
+        samples = np.zeros((4, 4, 3), np.float32)
+        samples[1, 2, 0] = value
+        pyvips.Image.new_from_array(samples).write_to_file(str(path))
+
+    return make
+
+
+def truncated(path):
+    whole = path.with_name("whole.png")
+    samples = np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8)
+    PIL.Image.fromarray(samples).save(whole)
+    path.write_bytes(whole.read_bytes()[:150])
+
+
+# A name, what makes such a file, and words of the sentence that refuses it.
+BAD_IMAGES = [
+    ("empty.png", lambda p: p.write_bytes(b""), "empty"),
+    ("text.png", lambda p: p.write_text("not a picture"), "not an image"),
+    ("truncated.png", truncated, "damaged|not an image"),
+    ("animated.gif", animated, "2 frames"),
+    ("nan.tif", float_file(np.nan), "NaN or infinite"),
+    ("infinite.tif", float_file(np.inf), "NaN or infinite"),
+    ("counts.tif", float_file(4095.0), "up to 4095"),
+    ("missing.png", lambda _: None, "does not exist"),
+    ("cmyk.tif", lambda p: save_picture(p, np.zeros((4, 4, 4), np.uint8), "cmyk"), "cmyk"),
+    ("five.tif", lambda p: save_picture(p, np.zeros((4, 4, 5), np.uint8), "multiband"),
+     "5 channels"),
+    ("wide.tif", lambda p: save_picture(p, np.zeros((4, 4), np.int32), "b-w"), "int32"),
+]  # fmt: skip

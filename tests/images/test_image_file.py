@@ -6,6 +6,7 @@ import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import BAD_IMAGES
 from locreg.errors import LocregError, UsageError
 from locreg.images.image_file import (
     ImageFile,
@@ -170,46 +171,9 @@ def test_grey_and_colour_are_made_from_each_other():
     assert to_channels(grey, 3).tolist() == np.full((3, 2, 2), 7).tolist()
 
 
-def animated(path):
-    random = np.random.default_rng(0)
-    save(path, random.integers(0, 255, (8, 4, 3), np.uint8), "srgb", page_height=4)
-
-
-def float_file(value):
-    def make(path):
-        samples = np.zeros((4, 4, 3), np.float32)
-        samples[1, 2, 0] = value
-        save(path, samples)
-
-    return make
-
-
-def truncated(path):
-    whole = path.with_name("whole.png")
-    make_file(whole, "uint8", 3)
-    path.write_bytes(whole.read_bytes()[:150])
-
-
-BAD_FILES = [
-    ("empty.png", lambda p: p.write_bytes(b""), "empty"),
-    ("text.png", lambda p: p.write_text("not a picture"), "not an image"),
-    ("truncated.png", truncated, "damaged|not an image"),
-    ("animated.gif", animated, "2 frames"),
-    ("nan.tif", float_file(np.nan), "NaN or infinite"),
-    ("infinite.tif", float_file(np.inf), "NaN or infinite"),
-    ("counts.tif", float_file(4095.0), "up to 4095"),
-    ("missing.png", lambda _: None, "does not exist"),
-    (
-        "cmyk.tif",
-        lambda p: save(p, np.zeros((4, 4, 4), np.uint8), "cmyk"),
-        "cmyk",
-    ),
-    ("five.tif", lambda p: save(p, np.zeros((4, 4, 5), np.uint8), "multiband"), "5 channels"),
-    ("wide.tif", lambda p: save(p, np.zeros((4, 4), np.int32)), "int32"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "make", "words"), BAD_FILES, ids=[case[0] for case in BAD_FILES])
+@pytest.mark.parametrize(
+    ("name", "make", "words"), BAD_IMAGES, ids=[case[0] for case in BAD_IMAGES]
+)
 def test_bad_files_are_refused_by_name(tmp_path, name, make, words):
     path = tmp_path / name
     make(path)

@@ -156,10 +156,10 @@ def test_images_too_large_for_the_memory_do_not_stop_the_others(
     """The task takes the place of a device whose memory does not suffice for the first image."""
     task = locreg.denoise_task()
 
-    def restore(y, regularizer, chosen, on_step):
+    def restore(y, regularizer, *, options, on_step):
         if not (tmp_path / "out" / "a.png").exists() and len(heard.begun) == 1:
             raise error
-        return task.restore(y, regularizer, chosen, on_step)
+        return task.restore(y, regularizer, options=options, on_step=on_step)
 
     scarce = locreg.FileTask(name="denoise", restore=restore)
     (source / "b.png").unlink()

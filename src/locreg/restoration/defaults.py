@@ -36,7 +36,7 @@ class SolverPlan:
 
     Attributes:
         solver: options of the solver, with every choice made.
-        regularizer: R.
+        regularizer: R; fixed at the noise level, unless the solver passes through several.
         level: the noise level that R and lam are for; None if neither depends on it.
     """
 
@@ -57,10 +57,7 @@ class SolverPlan:
         if solver_of(self.solver).conditioned:
             assert self.level is not None  # checked by `plan_solver`
             return ConditionedObjective(y, self.regularizer, lam, self.level, operator)
-        regularizer = self.regularizer
-        if regularizer.depends_on_level and self.level is not None:
-            regularizer = regularizer.at(self.level)
-        return Objective(y, regularizer, lam, operator)
+        return Objective(y, self.regularizer, lam, operator)
 
 
 def plan_solver(
@@ -91,6 +88,8 @@ def plan_solver(
     if solver.steps is None:
         assert level is not None  # only gradient steps may leave their number open: they need it
         solver = replace(solver, steps=usual_steps(regularizer, level))
+    if level is not None and regularizer.depends_on_level and not row.conditioned:
+        regularizer = regularizer.at(level)  # here, and not again for every lam that a rule tries
     return SolverPlan(solver, regularizer, level)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +21,20 @@ from locreg.restoration.tasks import check_factor, deblur, inpaint, upscale
 from locreg.solvers.solution import OnStep
 
 
+class RestoreImage(Protocol):
+    """`locreg.restore`, or a function with the same first and last arguments."""
+
+    def __call__(
+        self,
+        y: Tensor,
+        regularizer: LocalRegularizer,
+        *,
+        options: RestoreOptions,
+        on_step: OnStep | None,
+    ) -> Restoration:
+        """Restore the pixels y (1, C, H, W) of an image."""
+
+
 def _any_image(_: ImageFile) -> None:
     """Accept every image."""
 
@@ -30,8 +45,7 @@ class FileTask:
 
     Attributes:
         name: such as ``"denoise"``.
-        restore: restores the pixels (1, C, H, W) of an image, given its regularizer, the options
-            and a function to call at every step.
+        restore: restores the pixels of an image.
         settings: parameters of the task, for the JSON record.
         factor: how many times larger the result is.
         inputs: further files that are read, and must not be overwritten.
@@ -39,7 +53,7 @@ class FileTask:
     """
 
     name: str
-    restore: Callable[[Tensor, LocalRegularizer, RestoreOptions, OnStep], Restoration]
+    restore: RestoreImage
     settings: dict[str, Any] = field(default_factory=dict)
     factor: int = 1
     inputs: tuple[Path, ...] = ()
@@ -53,13 +67,7 @@ class FileTask:
 
 def denoise_task() -> FileTask:
     """Remove noise: `locreg.restore`."""
-
-    def run(
-        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
-    ) -> Restoration:
-        return restore(y, regularizer, options=options, on_step=on_step)
-
-    return FileTask(name="denoise", restore=run)
+    return FileTask(name="denoise", restore=restore)
 
 
 def deblur_task(
@@ -76,15 +84,9 @@ def deblur_task(
         LocregError: when the kernel is unfit or cannot be read.
     """
     matrix = read_kernel(kernel, normalize=normalize_kernel)
-
-    def run(
-        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
-    ) -> Restoration:
-        return deblur(y, regularizer, matrix, options, border=border, on_step=on_step)
-
     return FileTask(
         name="deblur",
-        restore=run,
+        restore=partial(deblur, kernel=matrix, border=border),
         settings={"kernel": kernel, "border": border},
         inputs=(Path(kernel),),
     )
@@ -104,13 +106,12 @@ def inpaint_task(mask: Path) -> FileTask:
             size = image.pixels.shape[1:]
             _check_orientations(size, missing.shape, image.orientation, mask_orientation)
 
-    def run(
-        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
-    ) -> Restoration:
-        return inpaint(y, regularizer, known, options, on_step=on_step)
-
     return FileTask(
-        name="inpaint", restore=run, settings={"mask": str(mask)}, inputs=(mask,), check=check
+        name="inpaint",
+        restore=partial(inpaint, known=known),
+        settings={"mask": str(mask)},
+        inputs=(mask,),
+        check=check,
     )
 
 
@@ -122,15 +123,9 @@ def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> File
     """
     check_factor(factor)
     antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
-
-    def run(
-        y: Tensor, regularizer: LocalRegularizer, options: RestoreOptions, on_step: OnStep
-    ) -> Restoration:
-        return upscale(y, regularizer, factor, options, antialiasing=antialiasing, on_step=on_step)
-
     return FileTask(
         name="upscale",
-        restore=run,
+        restore=partial(upscale, factor=factor, antialiasing=antialiasing),
         settings={"factor": factor, "antialiasing": antialiasing},
         factor=factor,
     )

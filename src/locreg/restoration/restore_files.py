@@ -199,7 +199,7 @@ def _restore_file(
         task.check(image)
         solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
         with events.progress(job.source.name, solver.steps) as on_step:
-            restoration = task.restore(y, regularizer, restoration_options, on_step)
+            restoration = task.restore(y, regularizer, options=restoration_options, on_step=on_step)
     if restoration.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
     if task.denoises and restoration_options.sigma == "auto":
