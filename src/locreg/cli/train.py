@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from locreg.arguments import Device, torch_device
 from locreg.cli.console import DONE, say
 from locreg.cli.settings import Output
-from locreg.degradation.noise import NoiseRange
+from locreg.degradation.noise import NoiseRange, NoiseShares
 from locreg.training.options import (
     DENOISER_CRITIC,
     RIDGE_DATA,
@@ -174,8 +174,8 @@ class TrainDenoiser(_TrainingCommand):
     degraded: tuple[Path, ...] = ()
     """Noisy images, which may show other scenes, to learn their noise: folders or tar files."""
     noise: str | None = None
-    """Standard deviation S, or range LO:HI, of the white noise to remove, on the [0, 1] scale; by
-    default 0:0.5, unless --degraded is given."""
+    """Standard deviation S, or range LO:HI, of the white noise to remove, on the [0, 1] scale; or
+    "real": the kinds of noise in real pictures. By default 0:0.5, unless --degraded is given."""
     initial: str | None = None
     """Denoising energy to start from: packaged weights or a weight file; by default random
     weights."""
@@ -188,7 +188,7 @@ class TrainDenoiser(_TrainingCommand):
         recipe = DenoiserRecipe(
             clean=self.clean,
             degraded=self.degraded or None,
-            noise=None if self.noise is None else NoiseRange.parse(self.noise),
+            noise=_parse_noise(self.noise),
             initial=self.initial,
             critic=self.critic,
             data=self.data,
@@ -197,6 +197,13 @@ class TrainDenoiser(_TrainingCommand):
         from locreg.training.train_denoiser import train_denoiser
 
         return self._run(train_denoiser, recipe)
+
+
+def _parse_noise(text: str | None) -> NoiseRange | NoiseShares | None:
+    """The noise that an option names; None if it is not given."""
+    if text == "real":
+        return NoiseShares()
+    return None if text is None else NoiseRange.parse(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,12 @@
-"""White Gaussian noise and its levels, standard deviations on the [0, 1] scale.
+"""Noise levels, standard deviations on the [0, 1] scale, and white Gaussian noise.
 
 Heavy libraries are imported where they are used, since the options of the commands need this file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from locreg.errors import UsageError
@@ -73,6 +74,32 @@ class NoiseRange:
 
     def __str__(self) -> str:
         return f"{self.low:g}:{self.high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseShares:
+    """How often training draws each kind of noise in real pictures: shares that add up to 1.
+
+    `locreg.degradation.noise_kinds` describes the kinds.
+
+    Raises:
+        UsageError: when a share is negative, or the sum is not 1.
+    """
+
+    white: float = 0.4
+    camera: float = 0.4
+    poisson_gaussian: float = 0.08
+    film: float = 0.06
+    scanner: float = 0.03
+    compression: float = 0.03
+
+    def __post_init__(self) -> None:
+        shares = [getattr(self, field.name) for field in fields(self)]
+        if min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            raise UsageError(f"Shares must be at least 0 and add up to 1, got {shares}.")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {share:g}" for name, share in asdict(self).items())
 
 
 def check_sigma(sigma: float) -> None:

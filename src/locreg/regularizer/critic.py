@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from locreg.errors import LocregError
 from locreg.regularizer.activations import ACTIVATIONS, lengths
 
+# Share of the usual initial weights for residual layers, whose sum stays small then, and for a
+# layer with a square, so that training begins near R = 0.
+_SMALL_START = 0.3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -23,16 +27,19 @@ class Layer:
         channels: number of output channels.
         kernel: side of the square kernel, in pixels.
         stride: step between two outputs, in input pixels.
-        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``.
+        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``, or ``square``, which
+            is t^2 / 2.
         bias: whether each output channel has a constant added.
         zero_mean: whether training keeps the mean of each filter at 0, in every input channel.
         nonnegative: whether training keeps the weights at or above 0.
         group: number of neighbouring channels that the activation combines into one: it is applied
-            to their Euclidean norm. Only ``mcp`` supports more than 1.
+            to their Euclidean norm. Only ``mcp`` and ``square`` support more than 1.
+        residual: whether the layer's input, without its border, is added to the activation. The
+            stride must then be 1 and the kernel odd.
 
     Raises:
-        LocregError: when a number is below 1, the activation is unknown, or the group does not fit
-            the activation or the number of channels.
+        LocregError: when a number is below 1, the activation is unknown, the group does not fit the
+            activation or the number of channels, or a residual layer cannot have its form.
     """
 
     channels: int
@@ -43,6 +50,7 @@ class Layer:
     zero_mean: bool = False
     nonnegative: bool = False
     group: int = 1
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if min(self.channels, self.kernel, self.stride, self.group) < 1:
@@ -51,8 +59,15 @@ class Layer:
             raise LocregError(
                 f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
             )
-        if self.group > 1 and (self.activation != "mcp" or self.channels % self.group):
-            raise LocregError(f"Groups need mcp, and channels must be a multiple of group: {self}.")
+        grouped = self.activation in ("mcp", "square")
+        if self.group > 1 and (not grouped or self.channels % self.group):
+            raise LocregError(
+                f"Groups need mcp or square, and channels must be a multiple of group: {self}."
+            )
+        if self.residual and (self.stride > 1 or self.kernel % 2 == 0 or self.group > 1):
+            raise LocregError(
+                f"A residual layer needs stride 1, an odd kernel and no groups: {self}."
+            )
 
     @property
     def outputs(self) -> int:
@@ -67,6 +82,11 @@ class Layer:
     def activate(self, t: Tensor) -> Tensor:
         """The activation of t (B, channels, H, W), the convolution: (B, outputs, H, W)."""
         return ACTIVATIONS[self.activation].value(lengths(t, self.group))
+
+    def inner(self, z: Tensor) -> Tensor:
+        """The input z of a residual layer without its border, as a view."""
+        reach = self.kernel // 2
+        return z[..., reach : z.shape[-2] - reach, reach : z.shape[-1] - reach]
 
 
 def standard_layers(
@@ -83,6 +103,28 @@ def standard_layers(
     """
     hidden = tuple(Layer(channels=width, activation=activation) for width in widths)
     return (*hidden, Layer(channels=1, activation="identity", bias=False))
+
+
+def wide_layers(
+    width: int, depth: int, activation: str = "silu", in_channels: int = 3
+) -> tuple[Layer, ...]:
+    """Layers that see far for their cost: r(z) = 1/2 |e(z)|^2 with e of 2x2 pixels.
+
+    The first layer takes steps of 2 pixels, so that all others work on a quarter of the pixels and
+    see twice as far (Zhang, Zuo, Zhang, *FFDNet*, 2018). ``depth`` residual layers follow. The last
+    layer gives e, one number for each value of 2x2 pixels: R = 1/2 |x - N(x)|^2 with the network
+    N(x) = x - e(x) (Hurault, Leclaire, Papadakis, *Gradient step denoiser for convergent
+    plug-and-play*, 2022). It is at least 0, so every energy with R has a minimiser. The field has
+    10 + 4 ``depth`` pixels.
+
+    Raises:
+        LocregError: as `Layer`.
+    """
+    first = Layer(channels=width, kernel=6, stride=2, activation=activation)
+    hidden = Layer(channels=width, activation=activation, residual=True)
+    values = 4 * in_channels
+    last = Layer(channels=values, activation="square", group=values)
+    return (first, *[hidden] * depth, last)
 
 
 class PatchCritic(nn.Module):
@@ -104,8 +146,9 @@ class PatchCritic(nn.Module):
         generator: source of the initial weights (He et al. 2015); by default one with seed 0.
 
     Raises:
-        LocregError: when the last layer has not exactly one channel, or the first layer of a
-            noise-conditioned critic has no bias.
+        LocregError: when the last layer has not exactly one output, the first layer of a
+            noise-conditioned critic has no bias, or a residual layer has more or fewer channels
+            than its input.
     """
 
     def __init__(
@@ -120,8 +163,8 @@ class PatchCritic(nn.Module):
         self.layers = standard_layers() if layers is None else tuple(layers)
         self.in_channels = in_channels
         self.noise_conditioned = noise_conditioned
-        if not self.layers or self.layers[-1].channels != 1:
-            raise LocregError("The last layer of a critic must have exactly one channel.")
+        if not self.layers or self.layers[-1].outputs != 1:
+            raise LocregError("The last layer of a critic must have exactly one output.")
         if noise_conditioned and not self.layers[0].bias:
             raise LocregError("The first layer of a noise-conditioned critic must have a bias.")
         generator = generator or torch.Generator().manual_seed(0)
@@ -130,7 +173,11 @@ class PatchCritic(nn.Module):
         fan_channels = in_channels + noise_conditioned
         for index, layer in enumerate(self.layers):
             shape = (layer.channels, fan_channels, layer.kernel, layer.kernel)
+            if layer.residual and layer.channels != fan_channels:
+                raise LocregError("A residual layer must have as many channels as its input.")
             scale = math.sqrt(2 / (fan_channels * layer.kernel**2))
+            small = layer.residual or layer.activation == "square"
+            scale *= _SMALL_START if small else 1
             self.weights.append(nn.Parameter(scale * torch.randn(shape, generator=generator)))
             if layer.bias:
                 self.biases[str(index)] = nn.Parameter(torch.zeros(layer.channels))
@@ -220,7 +267,11 @@ class PatchCritic(nn.Module):
         channels, level = self.weights[0].split([self.in_channels, 1], dim=1)
         ratio = math.sqrt(self.in_channels)
         grey.weights[0].copy_(torch.cat([channels.sum(1, keepdim=True), ratio * level], dim=1))
-        grey.weights[-1].div_(ratio)
+        # r is linear in the last weights, or quadratic if they lead to a square.
+        power = 2 if self.layers[-1].activation == "square" else 1
+        grey.weights[-1].div_(ratio ** (1 / power))
+        if power == 2 and self.layers[-1].bias:
+            grey.biases[str(len(self.layers) - 1)].div_(ratio ** (1 / power))
         return grey
 
     @torch.no_grad()
@@ -257,17 +308,20 @@ class PatchCritic(nn.Module):
 
         Args:
             z: images or patches (B, C, H, W) in [0, 1], at least as large as the receptive field.
-            sigma: noise levels (B,), for a noise-conditioned critic only.
+            sigma: noise levels, one for each image (B,) or one for each pixel (B, 1, H, W), for a
+                noise-conditioned critic only.
 
         Raises:
             LocregError: when sigma is missing, or given to a critic that is not noise-conditioned.
         """
         self._check_conditioned(sigma is not None)
         if sigma is not None:
-            z = torch.cat([z, sigma.view(-1, 1, 1, 1).expand_as(z[:, :1])], dim=1)
+            level = sigma if sigma.dim() == 4 else sigma.view(-1, 1, 1, 1)
+            z = torch.cat([z, level.expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
-            z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
-            z = layer.activate(z)
+            convolved = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
+            value = layer.activate(convolved)
+            z = value + layer.inner(z) if layer.residual else value
         return z
 
     def _check_conditioned(self, level_is_given: bool) -> None:

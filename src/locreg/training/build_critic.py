@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from locreg.degradation.noise import NoiseRange
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic, standard_layers, wide_layers
 from locreg.regularizer.ridge import ridge_critic
 from locreg.training.options import CriticOptions, RidgeCriticOptions
 
@@ -41,8 +41,13 @@ def build_critic(
             group=options.group,
         )
         return critic.to(device)
+    if options.form == "wide":
+        width, depth = options.widths[0], len(options.widths) - 1
+        layers = wide_layers(width, depth, options.activation, options.channels)
+    else:
+        layers = standard_layers(options.widths, options.activation)
     return PatchCritic(
-        standard_layers(options.widths, options.activation),
+        layers,
         in_channels=options.channels,
         noise_conditioned=noise_conditioned,
         generator=generator,

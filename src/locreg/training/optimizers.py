@@ -11,14 +11,14 @@ from locreg.training.options import OptimizerName
 
 
 class CriticOptimizer:
-    """Adam for all weights of a critic, or Muon for those between its first and its last layer.
+    """Adam for all weights of a critic, or Muon for those after its first layer.
 
     Muon makes the momentum matrix orthogonal, so that a step changes rarely excited directions as
     much as frequent ones (Jordan et al., *Muon: an optimizer for hidden layers in neural networks*,
     2024). The weights of a layer form a matrix with one row per output channel. Steps are scaled to
     the length of Adam's, so both optimizers use the same learning rate (Liu et al., *Muon is
-    scalable for LLM training*, 2025). With Muon, Adam still updates the biases and the outer
-    layers.
+    scalable for LLM training*, 2025). With Muon, Adam still updates the biases, the first
+    layer, and a last layer with a single channel.
 
     Args:
         critic: its weights are updated in place.
@@ -26,7 +26,9 @@ class CriticOptimizer:
     """
 
     def __init__(self, critic: PatchCritic, name: OptimizerName) -> None:
-        self._hidden = list(critic.weights[1:-1]) if name == "muon" else []
+        # Those of a last layer with one channel form no matrix worth the name.
+        last = len(critic.weights) - (critic.layers[-1].channels == 1)
+        self._hidden = list(critic.weights[1:last]) if name == "muon" else []
         # Views of the weights: updating a matrix updates its layer.
         self._matrices = [nn.Parameter(weight.detach().flatten(1)) for weight in self._hidden]
         rest = [p for p in critic.parameters() if all(p is not weight for weight in self._hidden)]

@@ -100,6 +100,8 @@ class DenoisingOptions(LoopOptions):
 
     Attributes:
         patch_size: Side of the patches whose error is minimised, in pixels.
+        vary_colours: Swap channels, and change saturation, white balance and exposure at random.
+        grey_share: Share of the patches that are made grey, with the same noise in all channels.
         borders: What surrounds a patch. mirrored: the noisy patch itself, mirrored, just as an
             image is mirrored when it is restored; real: its surroundings in the image, which five
             sixths of the pixels of a 48x48 patch see. With real borders a step takes 1.5 times as
@@ -123,6 +125,8 @@ class DenoisingOptions(LoopOptions):
     log_every: int = 100
     optimizer: OptimizerName = "muon"
     patch_size: int = 48
+    vary_colours: bool = False
+    grey_share: float = 0.0
     borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
     steps: int = 1
@@ -132,8 +136,9 @@ class DenoisingOptions(LoopOptions):
         super().__post_init__()
         check_at_least(1, "patch_size", self.patch_size)
         check_at_least(1, "steps", self.steps)
-        if not 0 <= self.weaker_noise < 1:
-            raise UsageError(f"weaker_noise must be in [0, 1), got {self.weaker_noise}.")
+        for name in ("weaker_noise", "grey_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
         check_choice("borders", self.borders, get_args(Borders))
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
@@ -145,7 +150,7 @@ def _check_channels(channels: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CriticOptions:
-    """The paper's critic: 3x3 convolutions, the last one linear.
+    """A critic of convolutions, that of the paper by default.
 
     Six hidden layers and the last one have a receptive field of 15x15 pixels.
 
@@ -154,16 +159,23 @@ class CriticOptions:
         widths: Number of channels of each hidden layer. Making the last hidden layers narrow saves
             a sixth of the time at no measurable cost.
         activation: Activation of the hidden layers.
+        form: standard: 3x3 convolutions, the last one linear; wide: a first layer of 6x6 pixels in
+            steps of 2, residual layers, and a square at the end (`locreg.wide_layers`). It sees 10
+            pixels and 4 more for each further width, and all widths must be equal.
     """
 
     channels: int = 3
     widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
     activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
+    form: Literal["standard", "wide"] = "standard"
 
     def __post_init__(self) -> None:
         _check_channels(self.channels)
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
+        check_choice("form", self.form, ("standard", "wide"))
+        if self.form == "wide" and len(set(self.widths)) > 1:
+            raise UsageError(f"All widths of a wide critic must be equal, got {self.widths}.")
 
 
 @dataclass(frozen=True, kw_only=True)

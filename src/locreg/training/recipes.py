@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from locreg.arguments import check_positive
-from locreg.degradation.noise import NoiseRange, check_sigma
+from locreg.degradation.noise import NoiseRange, NoiseShares, check_sigma
 from locreg.errors import UsageError
 from locreg.images.files import as_paths, check_apart
 from locreg.training.options import (
@@ -86,7 +86,8 @@ class DenoiserRecipe:
         initial: weight file of a denoising energy to begin with, by default random weights. Its
             layers must be equally wide or narrower. An energy for grey images can begin with one
             for colour images.
-        noise: white noise levels to train for; by default `DENOISER_NOISE`.
+        noise: white noise levels to train for, or shares of the kinds of noise in real pictures;
+            by default `DENOISER_NOISE`.
         critic: form and size of the critic.
         data: how images become patches.
         training: constants of the training.
@@ -95,7 +96,7 @@ class DenoiserRecipe:
     clean: Path | tuple[Path, ...]
     degraded: Path | tuple[Path, ...] | None = None
     initial: Path | str | None = None
-    noise: NoiseRange | None = None
+    noise: NoiseRange | NoiseShares | None = None
     critic: CriticOptions = DENOISER_CRITIC
     data: SplitOptions = field(default_factory=SplitOptions)
     training: DenoisingOptions = field(default_factory=DenoisingOptions)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from locreg.degradation.learned_noise import NoiseModel, learn_noise
-from locreg.degradation.noise import NoiseRange
+from locreg.degradation.noise import NoiseRange, NoiseShares
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
@@ -63,7 +63,7 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
         augment=data.augment,
         white=data.white,
     )
-    noise: NoiseRange | NoiseModel = recipe.noise or DENOISER_NOISE
+    noise: NoiseRange | NoiseModel | NoiseShares = recipe.noise or DENOISER_NOISE
     if recipe.degraded is not None:
         noise = _learn_noise(recipe, clean)
     weights = train_to_file(
@@ -77,12 +77,14 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
             steps=options.steps,
             borders=options.borders,
             weaker_noise=options.weaker_noise,
+            vary_colours=options.vary_colours,
+            grey_share=options.grey_share,
         ),
         critic,
         options,
         learned=DenoisingRecord(
             level=noise.level if isinstance(noise, NoiseModel) else None,
-            noise=noise if isinstance(noise, NoiseRange) else None,
+            noise=_white_levels(noise),
             steps=options.steps,
             white=data.white,
         ),
@@ -96,7 +98,7 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
 def _validation(
     recipe: DenoiserRecipe,
     held_out: list[ImageSource],
-    noise: NoiseRange | NoiseModel,
+    noise: NoiseRange | NoiseModel | NoiseShares,
     device: torch.device | str,
 ) -> Validate | None:
     if not held_out:
@@ -112,7 +114,7 @@ def _validation(
 def _sources(
     recipe: DenoiserRecipe,
     clean: int,
-    noise: NoiseRange | NoiseModel,
+    noise: NoiseRange | NoiseModel | NoiseShares,
     initial: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What the weights are made from, for the training record."""
@@ -137,8 +139,15 @@ def _learn_noise(recipe: DenoiserRecipe, clean: list[ImageSource]) -> NoiseModel
     return learn_noise(*crops, seed=recipe.data.seed)
 
 
-def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel) -> str:
-    if isinstance(noise, NoiseRange):
+def _white_levels(noise: NoiseRange | NoiseModel | NoiseShares) -> NoiseRange | None:
+    """The range of white noise that training covers, or None."""
+    if isinstance(noise, NoiseShares):
+        return DENOISER_NOISE
+    return noise if isinstance(noise, NoiseRange) else None
+
+
+def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel | NoiseShares) -> str:
+    if not isinstance(noise, NoiseModel):
         return str(noise)
     trend = (
         f"{'growing' if noise.slope > 0 else 'falling'} with brightness by {abs(noise.slope):.2f}"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from locreg.degradation.learned_noise import NoiseModel
-from locreg.degradation.noise import NoiseRange, add_noise
+from locreg.degradation.noise import NoiseRange, NoiseShares, add_noise
+from locreg.degradation.noise_kinds import degrade
 from locreg.images.metrics import psnr
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
@@ -24,9 +25,11 @@ from locreg.solvers.objective import ConditionedObjective, Objective
 from locreg.solvers.options import AdamOptions, GradientStepOptions, LBFGSOptions
 from locreg.solvers.search import best_lam
 from locreg.training.criteria.wasserstein import UnpairedPatches, critic_loss
-from locreg.training.options import PenaltyForm
+from locreg.training.options import DENOISER_NOISE, PenaltyForm
 
 log = logging.getLogger(__name__)
+
+_CAMERA = NoiseShares(white=0, camera=1, poisson_gaussian=0, film=0, scanner=0, compression=0)
 
 
 def restored_psnr(
@@ -110,13 +113,14 @@ class DenoiserValidation:
     Attributes:
         images: clean images (1, C, H, W) in [0, 1].
         seed: seed of the noise.
-        noise: range of white noise levels, or a model of learned noise.
+        noise: range of white noise levels, a model of learned noise, or the kinds of noise in real
+            pictures. With the latter, white noise and the noise of a camera are measured.
         steps: number of gradient steps.
     """
 
     images: Sequence[Tensor]
     seed: int
-    noise: NoiseRange | NoiseModel
+    noise: NoiseRange | NoiseModel | NoiseShares
     steps: int = 1
 
     def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
@@ -124,11 +128,30 @@ class DenoiserValidation:
         if isinstance(self.noise, NoiseModel):
             quality = self._psnr(critic, self.noise.level, self.noise.degrade)
             return quality, {}
-        by_level = {
+        levels = self.noise if isinstance(self.noise, NoiseRange) else DENOISER_NOISE
+        measured = {
             f"psnr_{sigma:g}": self._psnr(critic, sigma, _white_noise(sigma))
-            for sigma in _usual_levels(self.noise)
+            for sigma in _usual_levels(levels)
         }
-        return float(np.mean(list(by_level.values()))), by_level
+        quality = float(np.mean(list(measured.values())))
+        if isinstance(self.noise, NoiseShares):
+            measured["psnr_camera"] = self._psnr_camera(critic)
+            quality = (quality + measured["psnr_camera"]) / 2
+        return quality, measured
+
+    def _psnr_camera(self, critic: PatchCritic) -> float:
+        """Mean PSNR in dB of images with the noise of a camera, each at its own noise level."""
+        regularizer, values = LocalRegularizer(critic), []
+        for index, clean in enumerate(self.images):
+            x = clean[0].cpu().expand(3, -1, -1)
+            random = np.random.default_rng([self.seed, index])
+            y, level = degrade(x, _CAMERA, random)
+            sigma = float(level.mean())
+            noisy = y[None, : clean.shape[1]].to(clean.device)
+            options = GradientStepOptions(steps=self.steps)
+            objective = ConditionedObjective(noisy, regularizer, sigma, sigma)
+            values.append(psnr(gradient_steps(objective, noisy, options).image, clean).item())
+        return float(np.mean(values))
 
     def _psnr(
         self,

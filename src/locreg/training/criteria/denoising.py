@@ -15,13 +15,15 @@ from torch import Tensor
 
 from locreg.arguments import Precision
 from locreg.degradation.learned_noise import NoiseModel
-from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange
+from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, NoiseShares
+from locreg.degradation.noise_kinds import degrade, single_channel
 from locreg.errors import UsageError
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.regularizer.borders import pad
 from locreg.regularizer.critic import PatchCritic
 from locreg.solvers.noise_conditioned import step_sizes
+from locreg.training.augmentation import vary_colours
 from locreg.training.options import Borders, TrainingPrecision
 
 # PyTorch's functions that ask an x86 processor for bfloat16 instructions.
@@ -42,8 +44,8 @@ def denoising_loss(
 
     D(y) = y - sigma grad R(y; sigma) is one gradient step of the energy 1/2 |x - y|^2 +
     sigma R(x; sigma) from y = x + sigma n. The weight of an image is its share of the batch's sum
-    of sigmas. With these weights all noise levels count equally, because the mean square error of a
-    good denoiser grows about like sigma. With several steps
+    of mean noise levels. With these weights all noise levels count equally, because the mean square
+    error of a good denoiser grows about like sigma. With several steps
     (`locreg.solvers.noise_conditioned.gradient_steps`) the loss is averaged over the errors after
     each step.
 
@@ -51,26 +53,29 @@ def denoising_loss(
         critic: a noise-conditioned critic.
         clean: x, images (B, C, H, W) in [0, 1].
         noise: n, of the same shape; standard normal if the noise is white and of level sigma.
-        sigma: noise levels (B,).
+        sigma: noise levels, one for each image (B,) or one for each pixel (B, 1, H, W).
         precision: precision of the convolutions.
         steps: number of gradient steps.
         borders: "mirrored": the noisy images are mirrored at their borders; "real": they are not,
             and only pixels at least `context_margin` away from the border count.
     """
     margin = context_margin(critic, steps, borders)
-    level, error, losses = sigma.view(-1, 1, 1, 1), noise, []  # error: (x_k - x) / sigma
+    level = sigma if sigma.dim() == 4 else sigma.view(-1, 1, 1, 1)
+    weights = level.flatten(1).mean(1) / level.flatten(1).mean(1).sum()
+    field, error, losses = critic.receptive_field, noise, []  # error: (x_k - x) / sigma
     for eta in step_sizes(steps):
         error = error + eta * (noise - error)
         z = clean + level * error
         if not z.requires_grad:
             z.requires_grad_()
         with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
-            around = z if borders == "real" else pad(z, critic.receptive_field)
-            value = critic(around, eta * sigma).sum()
+            around = z if borders == "real" else pad(z, field)
+            of_level = level if borders == "real" or sigma.dim() == 1 else pad(level, field)
+            value = critic(around, eta * of_level).sum()
             gradient = torch.autograd.grad(value, z, create_graph=True)[0]
         error = error - eta * gradient.to(noise.dtype)
         counted = error[..., margin : z.shape[-2] - margin, margin : z.shape[-1] - margin]
-        losses.append((sigma * counted.square().flatten(1).mean(1)).sum() / sigma.sum())
+        losses.append((weights * counted.square().flatten(1).mean(1)).sum())
     return torch.stack(losses).mean()
 
 
@@ -143,24 +148,28 @@ class DenoisingCriterion:
 
     Attributes:
         clean: pool of clean patches.
-        noise: range of white noise levels, or a model of learned noise.
+        noise: range of white noise levels, a model of learned noise, or shares of the kinds of
+            noise in real pictures.
         batch: number of patches in a step.
         seed: seed of noise levels and noise.
         precision: precision of the convolutions.
         steps: number of gradient steps.
         borders: see `denoising_loss`.
         weaker_noise: share of the patches whose noise is weaker than the noise level that the
-            critic is given.
+            critic is given. Only white noise is varied so.
+        vary_colours, grey_share: see `locreg.training.options.DenoisingOptions`.
     """
 
     clean: PatchPool
-    noise: NoiseRange | NoiseModel
+    noise: NoiseRange | NoiseModel | NoiseShares
     batch: int
     seed: int
     precision: Precision
     steps: int
     borders: Borders
     weaker_noise: float
+    vary_colours: bool
+    grey_share: float
     terms = ("denoising",)
 
     @property
@@ -172,18 +181,30 @@ class DenoisingCriterion:
         """Set the ``.grad`` of the critic's parameters, clipped to norm 1; returns the loss."""
         device = next(critic.parameters()).device
         random = np.random.default_rng([self.seed, iteration])
-        clean = torch.from_numpy(self.clean.patches(self.batch, iteration)).to(device)
+        clean = self._clean(iteration, random).to(device)
         if isinstance(self.noise, NoiseModel):
             noise, sigma = _learned_noise(clean, self.noise, random)
+        elif isinstance(self.noise, NoiseShares):
+            noise, sigma = _noise_of_kinds(clean, self.noise, self.weaker_noise, random)
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
-        noise = noise * _true_shares(self.batch, self.weaker_noise, random).to(device)
+            noise = noise * _true_shares(self.batch, self.weaker_noise, random).to(device)
         dtype = getattr(torch, self.precision)
         loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps, self.borders)
         critic.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST_GRADIENT)
         return loss.detach()[None]
+
+    def _clean(self, iteration: int, random: np.random.Generator) -> Tensor:
+        """The clean patches of an iteration, with the changes of colour that are asked for."""
+        clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
+        if self.vary_colours:
+            clean = vary_colours(clean, random)
+        if self.grey_share:
+            grey = torch.from_numpy(random.random(len(clean)) < self.grey_share)
+            clean[grey] = clean[grey].mean(1, keepdim=True).expand_as(clean[grey])
+        return clean
 
 
 def _white_noise(
@@ -193,6 +214,23 @@ def _white_noise(
     sigma = torch.from_numpy(draw_levels(len(clean), noise, random))
     drawn = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
     return drawn.to(clean.device), sigma.to(clean.device)
+
+
+def _noise_of_kinds(
+    clean: Tensor, shares: NoiseShares, weaker: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Noise divided by its noise level, and the noise level of each pixel (B, 1, H, W).
+
+    A grey patch gets the same noise in all channels.
+    """
+    noises, levels = [], []
+    for x in clean.cpu():
+        y, level = degrade(x, shares, random, weaker)
+        if (x == x[:1]).all():
+            y, level = single_channel(x, y, level)
+        noises.append((y - x) / level)
+        levels.append(level)
+    return torch.stack(noises).to(clean.device), torch.stack(levels).to(clean.device)
 
 
 def _true_shares(count: int, weaker: float, random: np.random.Generator) -> Tensor:

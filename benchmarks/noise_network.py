@@ -1,0 +1,111 @@
+"""Train the network that measures the noise level of an image.
+
+    python benchmarks/noise_network.py OUT.safetensors --clean FOLDER [FOLDER ...] [--seconds 1500]
+
+Clean patches get noise of a random kind (`locreg.degradation.noise_kinds`). The network predicts
+log s around each pixel and a weight w. The loss is the negative logarithm of a Laplace density,
+w |log s - log s_true| - log w, plus the error of the weighted mean over the patch. The true level
+is the local root mean square of the noise, or the level itself if the noise is white.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from locreg.degradation.camera_noise import blur
+from locreg.degradation.noise import NoiseShares
+from locreg.degradation.noise_kinds import degrade, single_channel
+from locreg.degradation.noise_network import NoiseNetwork
+from locreg.images.patches import PatchPool
+from locreg.images.sources import split_sources
+from locreg.training.augmentation import vary_colours
+
+SIZE, BATCH, GREY = 96, 8, 0.15
+SHARES = NoiseShares(
+    white=0.3, camera=0.4, poisson_gaussian=0.1, film=0.08, scanner=0.06, compression=0.06
+)
+LEAST = 0.001  # level below which noise counts as none
+LOCAL = 6.0  # standard deviation in pixels of the window of a local level
+
+
+def batch(pool: PatchPool, iteration: int) -> tuple[Tensor, Tensor]:
+    """Noisy patches (B, 3, H, W), and the logarithm of their local noise levels (B, H, W)."""
+    random = np.random.default_rng([7, iteration])
+    clean = vary_colours(torch.from_numpy(pool.patches(BATCH, iteration)), random)
+    noisy, levels = [], []
+    for x in clean:
+        grey = random.random() < GREY
+        x = x.mean(0, keepdim=True).expand(3, -1, -1) if grey else x
+        y, level = degrade(x, SHARES, random)
+        y, level = single_channel(x, y, level) if grey else (y, level)
+        y = (y.clamp(0, 1) * 255).round() / 255 if random.random() < 0.5 else y
+        squares = (y - x).square().mean(0, keepdim=True)
+        same = abs(float(squares.mean().sqrt()) / float(level.mean()) - 1) < 0.03
+        local = level[0] if same and level.std() == 0 else blur(squares, LOCAL)[0].sqrt()
+        noisy.append(y)
+        levels.append(local.clamp_min(LEAST).log())
+    return torch.stack(noisy), torch.stack(levels)
+
+
+def loss(network: NoiseNetwork, noisy: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss, and the mean absolute error of log s over whole patches."""
+    log_level, log_weight = network(noisy)
+    margin = (network.field - 2) // 2
+    height, width = log_level.shape[1:]
+    true = levels[:, margin : margin + 2 * height : 2, margin : margin + 2 * width : 2]
+    log_weight = log_weight.clamp(-3, 5)
+    error = (log_level - true).abs()
+    local = (log_weight.exp() * error - log_weight).mean()
+    shares = torch.softmax(log_weight.flatten(1), 1)
+    whole = (shares * (log_level - true).flatten(1)).sum(1).abs().mean()
+    return local + 3 * whole, whole
+
+
+def main() -> None:
+    """Train for a number of seconds, and write the average of the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clean", type=Path, nargs="+", required=True)
+    parser.add_argument("--seconds", type=float, default=1500)
+    arguments = parser.parse_args()
+    sources, _ = split_sources(arguments.clean, held_out=12, seed=0)
+    pool = PatchPool(sources, size=SIZE, channels=3, seed=1)
+    torch.manual_seed(0)
+    network, average = NoiseNetwork(), NoiseNetwork()
+    optimizer = torch.optim.Adam(network.parameters())
+    start, iteration, mean = time.monotonic(), 0, 0.0
+    bar = tqdm(total=round(arguments.seconds), unit="s")
+    while (elapsed := time.monotonic() - start) < arguments.seconds:
+        rate = 2e-3 * 0.5 * (1 + math.cos(math.pi * elapsed / arguments.seconds)) + 1e-5
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, (iteration + 1) / 100)
+        value, whole = loss(network, *batch(pool, iteration))
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        iteration += 1
+        with torch.no_grad():
+            pairs = zip(average.parameters(), network.parameters(), strict=True)
+            for kept, new in pairs:
+                kept.lerp_(new, max(0.005, 1 / iteration))
+        mean += (whole.item() - mean) / min(iteration, 200)
+        bar.n = round(elapsed)
+        bar.set_postfix_str(f"{iteration} iterations, error {100 * mean:.1f}%")
+        if iteration % 500 == 0:
+            save_file(average.state_dict(), arguments.out)
+    save_file(average.state_dict(), arguments.out)
+    print(f"{arguments.out}: {iteration} iterations, error {100 * mean:.1f}%")
+
+
+if __name__ == "__main__":
+    main()
