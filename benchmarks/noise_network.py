@@ -90,7 +90,7 @@ def main() -> None:
             group["lr"] = rate * min(1, (iteration + 1) / 100)
         value, whole = loss(network, *batch(pool, iteration))
         optimizer.zero_grad()
-        value.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         iteration += 1

@@ -31,6 +31,18 @@ class Settings:
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255); auto: estimated
     from the image, or the level that the weights have learned from a folder."""
+    noise: Literal["auto", "white", "camera", "poisson-gaussian"] = "auto"
+    """Kind of the noise, for denoising: white; camera (correlated, coloured or compressed, as in
+    photographs); poisson-gaussian (grows with brightness, as on sensors and microscopes); auto:
+    found in the image."""
+    gain: float | None = None
+    """For noise that grows with brightness: its variance per unit of brightness, on the [0, 1]
+    scale; by default estimated."""
+    read_noise: float | None = None
+    """For noise that grows with brightness: its standard deviation in the dark; by default
+    estimated."""
+    strength: float = 1.0
+    """How much of the noise is removed, from 0 (nothing) to 2; 1 is what the estimate says."""
     lam: str = "auto"
     """Weight of the regularizer: a number; auto (computed from sigma); or sure, discrepancy or
     score, which find it for each image and are slower."""
@@ -70,7 +82,16 @@ class Settings:
         solver = None if self.solver == "auto" else solver_named(self.solver).defaults()
         return FileOptions(
             weights=self.weights,
-            restoration=RestoreOptions(sigma=sigma, lam=lam, solver=solver, steps=self.steps),
+            restoration=RestoreOptions(
+                sigma=sigma,
+                lam=lam,
+                solver=solver,
+                steps=self.steps,
+                noise=self.noise,
+                gain=self.gain,
+                read_noise=self.read_noise,
+                strength=self.strength,
+            ),
             white=self.white,
             ensemble=self.ensemble,
             precision=self.precision,

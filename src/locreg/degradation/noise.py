@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from locreg.errors import UsageError
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+
+# white: independent between pixels; camera: correlated, coloured or compressed, as in photographs;
+# poisson-gaussian: its variance grows in proportion to brightness, as on a sensor or microscope.
+NoiseKind = Literal["white", "camera", "poisson-gaussian"]
 
 LEAST_NOISE = 0.004  # one step of an 8-bit image: weaker noise hardly counts
 

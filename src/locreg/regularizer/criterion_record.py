@@ -41,6 +41,8 @@ class DenoisingRecord:
         noise: levels of the white noise of the training; None: unknown, or not white.
         steps: number of gradient steps of the training.
         white: pixel value that counted as 1 in the folder; None: the largest that a file can hold.
+        kinds: ``"white"``; or ``"real"`` if the training had all kinds of noise in real pictures,
+            noise levels that differ between pixels, and grey images.
     """
 
     name: Literal["denoising", "damage"] = "denoising"
@@ -48,6 +50,7 @@ class DenoisingRecord:
     noise: NoiseRange | None = None
     steps: int = 1
     white: float | None = None
+    kinds: Literal["white", "real"] = "white"
 
     def describe(self) -> dict[str, Any]:
         """The record as plain data, for the header of a weight file."""
@@ -58,6 +61,7 @@ class DenoisingRecord:
             "noise": noise,
             "steps": self.steps,
             "white": self.white,
+            "kinds": self.kinds,
         }
 
 
@@ -103,6 +107,7 @@ def read_criterion_record(description: dict[str, Any]) -> CriterionRecord | None
                 noise=None if noise is None else NoiseRange(low=noise[0], high=noise[1]),
                 steps=description.get("steps", 1),
                 white=description.get("white"),
+                kinds=description.get("kinds", "white"),
             )
         case "bilevel":
             return BilevelRecord(sigma=description["sigma"], lam=description["lam"])

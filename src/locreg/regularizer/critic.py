@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from locreg.errors import LocregError
 from locreg.regularizer.activations import ACTIVATIONS, lengths
 
-# Share of the usual initial weights for residual layers, whose sum stays small then, and for a
-# layer with a square, so that training begins near R = 0.
+# Share of the usual initial weights for a layer with a square: training then begins near R = 0.
 _SMALL_START = 0.3
 
 
@@ -34,12 +33,10 @@ class Layer:
         nonnegative: whether training keeps the weights at or above 0.
         group: number of neighbouring channels that the activation combines into one: it is applied
             to their Euclidean norm. Only ``mcp`` and ``square`` support more than 1.
-        residual: whether the layer's input, without its border, is added to the activation. The
-            stride must then be 1 and the kernel odd.
 
     Raises:
-        LocregError: when a number is below 1, the activation is unknown, the group does not fit the
-            activation or the number of channels, or a residual layer cannot have its form.
+        LocregError: when a number is below 1, the activation is unknown, or the group does not fit
+            the activation or the number of channels.
     """
 
     channels: int
@@ -50,7 +47,6 @@ class Layer:
     zero_mean: bool = False
     nonnegative: bool = False
     group: int = 1
-    residual: bool = False
 
     def __post_init__(self) -> None:
         if min(self.channels, self.kernel, self.stride, self.group) < 1:
@@ -63,10 +59,6 @@ class Layer:
         if self.group > 1 and (not grouped or self.channels % self.group):
             raise LocregError(
                 f"Groups need mcp or square, and channels must be a multiple of group: {self}."
-            )
-        if self.residual and (self.stride > 1 or self.kernel % 2 == 0 or self.group > 1):
-            raise LocregError(
-                f"A residual layer needs stride 1, an odd kernel and no groups: {self}."
             )
 
     @property
@@ -82,11 +74,6 @@ class Layer:
     def activate(self, t: Tensor) -> Tensor:
         """The activation of t (B, channels, H, W), the convolution: (B, outputs, H, W)."""
         return ACTIVATIONS[self.activation].value(lengths(t, self.group))
-
-    def inner(self, z: Tensor) -> Tensor:
-        """The input z of a residual layer without its border, as a view."""
-        reach = self.kernel // 2
-        return z[..., reach : z.shape[-2] - reach, reach : z.shape[-1] - reach]
 
 
 def standard_layers(
@@ -106,25 +93,23 @@ def standard_layers(
 
 
 def wide_layers(
-    width: int, depth: int, activation: str = "silu", in_channels: int = 3
+    widths: Sequence[int] = (96,) * 8, activation: str = "silu", in_channels: int = 3
 ) -> tuple[Layer, ...]:
-    """Layers that see far for their cost: r(z) = 1/2 |e(z)|^2 with e of 2x2 pixels.
+    """Layers that see far for their cost: r(z) = 1/2 |e(z)|^2 with e for 2x2 pixels.
 
     The first layer takes steps of 2 pixels, so that all others work on a quarter of the pixels and
-    see twice as far (Zhang, Zuo, Zhang, *FFDNet*, 2018). ``depth`` residual layers follow. The last
-    layer gives e, one number for each value of 2x2 pixels: R = 1/2 |x - N(x)|^2 with the network
-    N(x) = x - e(x) (Hurault, Leclaire, Papadakis, *Gradient step denoiser for convergent
-    plug-and-play*, 2022). It is at least 0, so every energy with R has a minimiser. The field has
-    10 + 4 ``depth`` pixels.
+    see twice as far (Zhang, Zuo, Zhang, *FFDNet*, 2018). The last layer gives e, one number for
+    each value of 2x2 pixels: R = 1/2 |x - N(x)|^2 with the network N(x) = x - e(x) (Hurault,
+    Leclaire, Papadakis, *Gradient step denoiser for convergent plug-and-play*, 2022). It is at
+    least 0, so every energy with R is bounded below. The field has 6 + 4 n pixels, n widths.
 
     Raises:
         LocregError: as `Layer`.
     """
-    first = Layer(channels=width, kernel=6, stride=2, activation=activation)
-    hidden = Layer(channels=width, activation=activation, residual=True)
+    first = Layer(channels=widths[0], kernel=6, stride=2, activation=activation)
+    hidden = tuple(Layer(channels=width, activation=activation) for width in widths[1:])
     values = 4 * in_channels
-    last = Layer(channels=values, activation="square", group=values)
-    return (first, *[hidden] * depth, last)
+    return (first, *hidden, Layer(channels=values, activation="square", group=values))
 
 
 class PatchCritic(nn.Module):
@@ -146,9 +131,8 @@ class PatchCritic(nn.Module):
         generator: source of the initial weights (He et al. 2015); by default one with seed 0.
 
     Raises:
-        LocregError: when the last layer has not exactly one output, the first layer of a
-            noise-conditioned critic has no bias, or a residual layer has more or fewer channels
-            than its input.
+        LocregError: when the last layer has not exactly one output, or the first layer of a
+            noise-conditioned critic has no bias.
     """
 
     def __init__(
@@ -173,11 +157,8 @@ class PatchCritic(nn.Module):
         fan_channels = in_channels + noise_conditioned
         for index, layer in enumerate(self.layers):
             shape = (layer.channels, fan_channels, layer.kernel, layer.kernel)
-            if layer.residual and layer.channels != fan_channels:
-                raise LocregError("A residual layer must have as many channels as its input.")
             scale = math.sqrt(2 / (fan_channels * layer.kernel**2))
-            small = layer.residual or layer.activation == "square"
-            scale *= _SMALL_START if small else 1
+            scale *= _SMALL_START if layer.activation == "square" else 1
             self.weights.append(nn.Parameter(scale * torch.randn(shape, generator=generator)))
             if layer.bias:
                 self.biases[str(index)] = nn.Parameter(torch.zeros(layer.channels))
@@ -250,6 +231,21 @@ class PatchCritic(nn.Module):
         return fixed
 
     @torch.no_grad()
+    def with_level_channel(self) -> PatchCritic:
+        """The critic as an ordinary one, whose last input channel is the noise level.
+
+        It shares its weights with this one, and serves for a noise level that differs between
+        pixels.
+
+        Raises:
+            LocregError: when r does not depend on a noise level.
+        """
+        self._check_conditioned(True)
+        other = PatchCritic(self.layers, in_channels=self.in_channels + 1)
+        other.weights, other.biases = self.weights, self.biases
+        return other
+
+    @torch.no_grad()
     def of_grey(self) -> PatchCritic:
         """The noise-conditioned critic r((z, z, z); sqrt(3) sigma) / sqrt(3) of grey patches z.
 
@@ -319,9 +315,8 @@ class PatchCritic(nn.Module):
             level = sigma if sigma.dim() == 4 else sigma.view(-1, 1, 1, 1)
             z = torch.cat([z, level.expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
-            convolved = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
-            value = layer.activate(convolved)
-            z = value + layer.inner(z) if layer.residual else value
+            z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
+            z = layer.activate(z)
         return z
 
     def _check_conditioned(self, level_is_given: bool) -> None:

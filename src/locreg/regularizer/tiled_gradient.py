@@ -48,8 +48,7 @@ def scores(
     for rows, columns, window in _tiles(critic, padded, tile):
         z = window
         for index, layer in enumerate(critic.layers):
-            value = _activate(layer, _convolve(critic, index, z, precision))
-            z = value + layer.inner(z) if layer.residual else value
+            z = _activate(layer, _convolve(critic, index, z, precision))
         if result is None:
             result = x.new_empty((len(x), 1, *_score_size(critic, padded)))
         result[:, :, rows, columns] = z
@@ -171,33 +170,22 @@ def _window_value_and_gradient(
     for index, layer in enumerate(critic.layers):
         inputs.append(z)
         z = _convolve(critic, index, z, precision)
-        slopes.append(None if _slope_follows(layer) else _slope(layer, z))
+        # The slope of a piecewise linear activation follows from its value, the next input.
+        slopes.append(None if layer.piecewise_linear else _slope(layer, z))
         z = _activate(layer, z)
-        z = z.add_(layer.inner(inputs[-1])) if layer.residual else z
     value = z.sum(dtype=torch.float64)
 
     signal = torch.ones_like(z)
     for index in reversed(range(len(critic.layers))):
         layer, slope = critic.layers[index], slopes[index]
         in_place = ACTIVATIONS[layer.activation].in_place
-        after = signal
-        if slope is not None:
-            signal = slope.mul_(_to_groups(signal, layer.group))
-        elif in_place is not None:
+        if in_place is not None:
             signal = in_place.times_slope(signal, z)
+        elif slope is not None:
+            signal = slope.mul_(_to_groups(signal, layer.group))
         signal = _convolve_adjoint(critic, index, signal, inputs[index])
-        if layer.residual:
-            layer.inner(signal).add_(after)
         z = inputs[index]
     return value, signal
-
-
-def _slope_follows(layer: Layer) -> bool:
-    """Whether the activation's slope follows from the next layer's input.
-
-    It does for a piecewise linear activation, unless the layer's own input is added to it.
-    """
-    return layer.piecewise_linear and not layer.residual
 
 
 def _to_groups(signal: Tensor, group: int) -> Tensor:

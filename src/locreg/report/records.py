@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from locreg.regularizer.weights import Weights
 from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_files import RestoredFile
@@ -14,7 +16,7 @@ from locreg.solvers.solution import Solution
 def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, Any]:
     """What was done to one file, with these options."""
     restoration, solution = file.restoration, file.restoration.solution
-    last = solution.history[-1]
+    last, noise = solution.history[-1], restoration.noise
     return {
         "input": str(file.job.source),
         "output": str(file.job.target),
@@ -22,6 +24,8 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "learned": file.regularizer.learned_level is not None,
         "ensemble": file.regularizer.symmetric,
         "precision": file.regularizer.precision,
+        "noise": None if noise is None else asdict(noise),
+        "removed": _removed(restoration.residual),
         "sigma": restoration.sigma,
         "lam": restoration.lam,
         "iterations": solution.steps,
@@ -34,6 +38,11 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "task": file.task.name,
         **file.task.settings,
     }
+
+
+def _removed(residual: Tensor) -> float:
+    """The root mean square of what was removed, where something was observed."""
+    return float(residual[~residual.isnan()].square().mean().sqrt())
 
 
 def history_record(solution: Solution) -> list[dict[str, float]]:
@@ -54,7 +63,22 @@ def sentence(record: dict[str, Any]) -> str:
     """A restoration record as a sentence for a person."""
     sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
     steps = "1 step" if record["iterations"] == 1 else f"{record['iterations']} steps"
-    return f"{record['output']}: {sigma}lam {record['lam']:.4g}, {steps}, {record['seconds']:.1f} s"
+    return (
+        f"{record['output']}: {_found(record['noise'])}{sigma}removed {record['removed']:.4f}, "
+        f"lam {record['lam']:.4g}, {steps}, {record['seconds']:.1f} s"
+    )
+
+
+def _found(noise: dict[str, Any] | None) -> str:
+    """What was found about the noise, as the start of a sentence."""
+    if noise is None:
+        return ""
+    if noise["gain"] is not None:
+        return (
+            f"noise that grows with brightness (gain {noise['gain']:.3g}, read noise "
+            f"{noise['read_noise']:.3g}), "
+        )
+    return f"{noise['kind']} noise, "
 
 
 def weights_record(name: str, weights: Weights) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def choose_lam(
     regularizer: LocalRegularizer,
     sigma: float | None,
     *,
+    share: float = 1.0,
     denoising: bool,
 ) -> ChosenLam:
     """Take the given lam, the calibrated lam, or the lam that a rule finds; and solve with it.
@@ -72,6 +73,7 @@ def choose_lam(
         inversion: the observation and its solver.
         regularizer: R.
         sigma: the noise level; None if it is unknown.
+        share: factor of the calibrated lam.
         denoising: whether A is the identity.
 
     Raises:
@@ -80,7 +82,7 @@ def choose_lam(
     """
     if isinstance(lam, float):
         return ChosenLam(lam, inversion.at(lam))
-    calibrated = calibrated_lam(regularizer, sigma, denoising=denoising)
+    calibrated = share * calibrated_lam(regularizer, sigma, denoising=denoising)
     if lam is None:
         return ChosenLam(calibrated, inversion.at(calibrated))
     if lam == "score":

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseRange
+from locreg.degradation.measure_noise import MeasuredNoise
+from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseKind, NoiseRange
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.varying_level import VaryingRegularizer
 from locreg.restoration.options import RestoreOptions
 from locreg.solvers.noise_conditioned import step_sizes
 from locreg.solvers.objective import ConditionedObjective, Objective
@@ -25,6 +27,8 @@ from locreg.solvers.registry import Solver, solver_of
 # share on average over held-out photographs; any value from 0.2 to 0.5 is nearly as good.
 _SHARE_OF_OTHER_OPERATORS = 0.4
 
+REAL_NOISE_WEIGHTS = "denoise-real"
+
 # The noise level from which a second gradient step pays. On held-out photographs it gains 0.0, 0.05
 # and 0.2 dB at noise levels 0.1, 0.2 and 0.4.
 _TWO_STEPS_FROM = 0.15
@@ -37,12 +41,17 @@ class SolverPlan:
     Attributes:
         solver: options of the solver, with every choice made.
         regularizer: R; fixed at the noise level, unless the solver passes through several.
+        sigma: the noise level of the observation, times the strength if that raises it; None if it
+            is unknown.
         level: the noise level that R and lam are for; None if neither depends on it.
+        share: factor of the calibrated lam, for the strength.
     """
 
     solver: SolverOptions
-    regularizer: LocalRegularizer
+    regularizer: LocalRegularizer | VaryingRegularizer
+    sigma: float | None
     level: float | None
+    share: float
 
     @property
     def starts_at_observation(self) -> bool:
@@ -57,26 +66,37 @@ class SolverPlan:
         if solver_of(self.solver).conditioned:
             assert self.level is not None  # checked by `plan_solver`
             return ConditionedObjective(y, self.regularizer, lam, self.level, operator)
+        assert isinstance(self.regularizer, LocalRegularizer)
         return Objective(y, self.regularizer, lam, operator)
 
 
 def plan_solver(
     options: RestoreOptions,
     regularizer: LocalRegularizer,
-    sigma: float | None,
+    y: Tensor,
+    noise: MeasuredNoise | None,
     *,
     denoising: bool,
 ) -> SolverPlan:
     """Choose the solver, its steps and the noise level of the energy.
 
+    Args:
+        options: what was asked for.
+        regularizer: R.
+        y: the observation.
+        noise: its noise; None if it is unknown.
+        denoising: whether A is the identity.
+
     Raises:
-        UsageError: when the weights do not fit the options, or need a noise level and sigma is
+        UsageError: when the weights do not fit the options, or need a noise level and the noise is
             None.
-        LocregError: when sigma is far from the noise levels of the training.
+        LocregError: when the noise level is far from those of the training.
     """
     solver = chosen_solver(options, regularizer, denoising=denoising)
     row = solver_of(solver)
     _check_conditioned(row, regularizer)
+    raised = regularizer.depends_on_level and options.strength > 1
+    sigma = None if noise is None else noise.level * (options.strength if raised else 1)
     if regularizer.learned_noise:
         _check_learned_noise(options, solver, regularizer, sigma, denoising=denoising)
     level = sigma
@@ -88,9 +108,14 @@ def plan_solver(
     if solver.steps is None:
         assert level is not None  # only gradient steps may leave their number open: they need it
         solver = replace(solver, steps=usual_steps(regularizer, level))
+    share = 1.0 if raised else options.strength
+    relative = None if noise is None or not denoising else noise.relative_level(y)
+    if relative is not None and row.conditioned and regularizer.takes_level_maps:
+        varying = VaryingRegularizer(regularizer, relative)
+        return SolverPlan(solver, varying, sigma, level, share)
     if level is not None and regularizer.depends_on_level and not row.conditioned:
         regularizer = regularizer.at(level)  # here, and not again for every lam that a rule tries
-    return SolverPlan(solver, regularizer, level)
+    return SolverPlan(solver, regularizer, sigma, level, share)
 
 
 def chosen_solver(
@@ -128,14 +153,24 @@ def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
     return 2 if sigma >= _TWO_STEPS_FROM and sigma / 2 >= levels.low else 1
 
 
-def default_weights(options: RestoreOptions, *, grey: bool) -> str:
+def takes_energy(options: RestoreOptions) -> bool:
+    """Whether the options leave the choice of a denoising energy: no solver or rule of a critic."""
+    return options.lam != "score" and (
+        options.solver is None or solver_of(options.solver).conditioned
+    )
+
+
+def default_weights(options: RestoreOptions, kind: NoiseKind, *, grey: bool) -> str:
     """The packaged weights that restore best.
 
-    These are a denoising energy, unless the solver or the rule for lam needs a critic.
+    These are a denoising energy, unless the solver or the rule for lam needs a critic. White noise
+    has its own energies; that for all other kinds is for colour and grey images.
     """
-    suits_energy = options.solver is None or solver_of(options.solver).conditioned
-    kind = "denoise" if suits_energy and options.lam != "score" else "ridge"
-    return f"{kind}-gray" if grey else f"{kind}-rgb"
+    if not takes_energy(options):
+        return "ridge-gray" if grey else "ridge-rgb"
+    if kind != "white":
+        return REAL_NOISE_WEIGHTS
+    return "denoise-gray" if grey else "denoise-rgb"
 
 
 def calibrated_lam(

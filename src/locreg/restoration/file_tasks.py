@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from locreg.degradation.kernels import antialiasing_kernel, read_kernel
+from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
 from locreg.regularizer.local_regularizer import LocalRegularizer
@@ -30,9 +31,10 @@ class RestoreImage(Protocol):
         regularizer: LocalRegularizer,
         *,
         options: RestoreOptions,
+        noise: MeasuredNoise | None,
         on_step: OnStep | None,
     ) -> Restoration:
-        """Restore the pixels y (1, C, H, W) of an image."""
+        """Restore the pixels y (1, C, H, W) of an image; its noise may be known for denoising."""
 
 
 def _any_image(_: ImageFile) -> None:
@@ -65,6 +67,20 @@ class FileTask:
         return self.name == "denoise"
 
 
+def _without_noise(
+    task: Callable[..., Restoration],
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    *,
+    options: RestoreOptions,
+    noise: MeasuredNoise | None,
+    on_step: OnStep | None,
+) -> Restoration:
+    """A task with an operator, which measures the noise in its own way."""
+    assert noise is None
+    return task(y, regularizer, options=options, on_step=on_step)
+
+
 def denoise_task() -> FileTask:
     """Remove noise: `locreg.restore`."""
     return FileTask(name="denoise", restore=restore)
@@ -86,7 +102,7 @@ def deblur_task(
     matrix = read_kernel(kernel, normalize=normalize_kernel)
     return FileTask(
         name="deblur",
-        restore=partial(deblur, kernel=matrix, border=border),
+        restore=partial(_without_noise, partial(deblur, kernel=matrix, border=border)),
         settings={"kernel": kernel, "border": border},
         inputs=(Path(kernel),),
     )
@@ -108,7 +124,7 @@ def inpaint_task(mask: Path) -> FileTask:
 
     return FileTask(
         name="inpaint",
-        restore=partial(inpaint, known=known),
+        restore=partial(_without_noise, partial(inpaint, known=known)),
         settings={"mask": str(mask)},
         inputs=(mask,),
         check=check,
@@ -125,7 +141,7 @@ def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> File
     antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
     return FileTask(
         name="upscale",
-        restore=partial(upscale, factor=factor, antialiasing=antialiasing),
+        restore=partial(_without_noise, partial(upscale, factor=factor, antialiasing=antialiasing)),
         settings={"factor": factor, "antialiasing": antialiasing},
         factor=factor,
     )

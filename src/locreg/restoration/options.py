@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from locreg.arguments import Device, Precision, check_at_least, check_lam, check_positive
-from locreg.degradation.noise import check_sigma
+from locreg.arguments import (
+    Device,
+    Precision,
+    check_at_least,
+    check_choice,
+    check_lam,
+    check_positive,
+)
+from locreg.degradation.noise import NoiseKind, check_sigma
 from locreg.errors import UsageError
 from locreg.solvers.options import SolverOptions
 
@@ -16,6 +23,9 @@ LamRule = Literal["sure", "discrepancy", "score"]
 # The default for upscaling: a compromise between a camera with its lens (about 0.5) and software
 # that shrinks images.
 ANTIALIASING = 0.35
+
+
+_STRONGEST = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +42,24 @@ class RestoreOptions:
             `locreg.lam_by_sure`, `locreg.lam_by_discrepancy` and `locreg.lam_by_score`.
         solver: options of the solver to use. None: the solver that the weights were made for.
         steps: the most steps of the solver. None: the number in the solver's options.
+        noise: kind of the noise, for denoising; ``"auto"`` finds it.
+        gain, read_noise: of noise whose variance is gain x + read_noise^2 at brightness x. None:
+            estimated, if the noise is ``"poisson-gaussian"``.
+        strength: how much of the noise is removed, from 0 to 2; 1 removes what was estimated. It
+            multiplies lam, and above 1 it multiplies sigma instead, if R depends on sigma.
 
     Raises:
-        UsageError: when a value is invalid.
+        UsageError: when a value is invalid, or two of them contradict each other.
     """
 
     sigma: float | Literal["auto"] = "auto"
     lam: float | LamRule | None = None
     solver: SolverOptions | None = None
     steps: int | None = None
+    noise: NoiseKind | Literal["auto"] = "auto"
+    gain: float | None = None
+    read_noise: float | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if str(self.lam) == "auto":  # as the command line calls it
@@ -56,6 +75,32 @@ class RestoreOptions:
             raise UsageError(f"lam {self.lam} needs noise: give a sigma above 0, or another lam.")
         if self.steps is not None:
             check_at_least(1, "steps", self.steps)
+        check_choice("noise", self.noise, ("auto", *get_args(NoiseKind)))
+        self._check_growing_noise()
+        if not 0 <= self.strength <= _STRONGEST:
+            raise UsageError(
+                f"strength must be from 0 (nothing is removed) to {_STRONGEST:g}, got "
+                f"{self.strength:g}; 1 is what the estimate says."
+            )
+        if self.strength != 1 and self.lam is not None:
+            raise UsageError("strength and lam both set how much is removed: give one of them.")
+
+    def _check_growing_noise(self) -> None:
+        given = self.gain is not None or self.read_noise is not None
+        if given and self.noise not in ("auto", "poisson-gaussian"):
+            raise UsageError(
+                f"gain and read_noise are for noise poisson-gaussian, not {self.noise}: leave them "
+                "out, or change noise."
+            )
+        if self.sigma != "auto" and (given or self.noise == "poisson-gaussian"):
+            raise UsageError(
+                "Noise poisson-gaussian has no single level: give gain and read_noise in place of "
+                "sigma."
+            )
+        if self.gain is not None:
+            check_positive("gain", self.gain)
+        if self.read_noise is not None:
+            check_sigma(self.read_noise)
 
 
 @dataclass(frozen=True, kw_only=True)

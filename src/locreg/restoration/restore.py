@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from locreg.degradation.estimate_noise import estimate_sigma
+from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver
+from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.options import RestoreOptions
 from locreg.solvers.registry import solve
 from locreg.solvers.solution import OnStep, Solution
@@ -27,7 +28,8 @@ class Restoration:
     Attributes:
         image: x, in the shape of the observation (denoising) or of the operator's domain; not
             clipped.
-        sigma: the noise level, given or estimated; None if nothing depends on it.
+        sigma: the noise level that was used: given, or estimated; None if nothing depends on it.
+        noise: what was found about the noise; None if nothing depends on it, and with an operator.
         lam: the weight of the regularizer: given, calibrated or found by a rule.
         solution: the solver's status and history.
         seconds: the time that the restoration took.
@@ -36,6 +38,7 @@ class Restoration:
 
     image: Tensor
     sigma: float | None
+    noise: MeasuredNoise | None
     lam: float
     solution: Solution
     seconds: float
@@ -48,6 +51,7 @@ def restore(
     operator: LinearOperator | None = None,
     options: RestoreOptions = RestoreOptions(),
     *,
+    noise: MeasuredNoise | None = None,
     start: Tensor | None = None,
     observed: Tensor | None = None,
     estimate: Callable[[Tensor], float] | None = None,
@@ -58,18 +62,20 @@ def restore(
     Args:
         y: the observation (B, C, H, W) in [0, 1]; avoid clipping its noise. With an operator it is
             (B, ...), in the shape that A returns. Without an operator, a grey regularizer restores
-            a colour image channel by channel.
+            a colour image channel by channel, and a colour regularizer that was trained on grey
+            images too restores three copies of a grey one.
         regularizer: R, such as ``locreg.load("denoise-rgb")``.
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         options: noise level, lam and solver. With an operator, a noise level below `LEAST_SIGMA` is
             replaced by it: without noise lam would be 0, and what A does not observe would stay
             unchanged.
+        noise: the noise of y, if it has been measured before (`find_noise`), for denoising.
         start: where the solver starts, in the operator's domain; by default A*y. Without an
             operator the default is y, and gradient steps accept no other start.
         observed: mask that expands to the shape of y, True where y was observed; by default
             everywhere. Elsewhere y and the output of A must be 0.
-        estimate: maps one observation (1, ...) to its noise level; by default `estimate_sigma`
-            without an operator. With an operator there is no default, so give either this or sigma.
+        estimate: maps one observation (1, ...) to its noise level; by default the noise is measured
+            by `find_noise`. With an operator there is no default, so give either this or sigma.
         on_step: called with the step number and the `Iterate` of every step, to report progress.
 
     Raises:
@@ -82,13 +88,13 @@ def restore(
     begin = time.perf_counter()
     denoising = operator is None
     _check_observation(y, operator)
-    if denoising and restores_channels_apart(regularizer, y):
-        return _restore_channels(y, regularizer, options, start, observed, estimate, on_step)
+    if denoising and y.shape[1] != regularizer.in_channels:
+        arguments = (noise, start, observed, estimate, on_step)
+        return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
-    if denoising and estimate is None:
-        estimate = estimate_sigma
-    sigma = _noise_level(y, options, regularizer, estimate)
-    plan = plan_solver(options, regularizer, sigma, denoising=denoising)
+    if noise is None:
+        noise = _noise(y, options, regularizer, estimate, denoising)
+    plan = plan_solver(options, regularizer, y, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
     def invert(lam: float, observation: Tensor) -> Solution:
@@ -98,11 +104,14 @@ def restore(
 
     forward = _identity if operator is None else operator.A
     inversion = Inversion(y, invert, forward, observed)
-    chosen = choose_lam(options.lam, inversion, regularizer, plan.level, denoising=denoising)
+    chosen = choose_lam(
+        options.lam, inversion, regularizer, plan.level, share=plan.share, denoising=denoising
+    )
     residual = y - forward(chosen.solution.image)
     return Restoration(
         image=chosen.solution.image,
-        sigma=sigma,
+        sigma=plan.sigma,
+        noise=noise if denoising else None,
         lam=chosen.lam,
         solution=chosen.solution,
         seconds=time.perf_counter() - begin,
@@ -131,23 +140,48 @@ def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restora
     return replace(grey, image=image, residual=residual)
 
 
-def _restore_channels(
+def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
+    colour = restore(y.expand(-1, 3, -1, -1))
+    image, residual = (x.mean(1, keepdim=True) for x in (colour.image, colour.residual))
+    return replace(colour, image=image, residual=residual)
+
+
+def _denoise_other_channels(
     y: Tensor,
     regularizer: LocalRegularizer,
     options: RestoreOptions,
+    noise: MeasuredNoise | None,
     start: Tensor | None,
     observed: Tensor | None,
     estimate: Callable[[Tensor], float] | None,
     on_step: OnStep | None,
 ) -> Restoration:
-    """Denoise colour images with a regularizer for grey images."""
-    return each_channel(
+    """Denoise colour images with a grey regularizer, or grey ones with one for both."""
+    converted = each_channel
+    if y.shape[1] == 1 and regularizer.takes_grey:
+        converted = as_colour
+    elif not restores_channels_apart(regularizer, y):
+        raise LocregError(
+            f"The weights are for images of {regularizer.in_channels} channels, the image has "
+            f"{y.shape[1]}."
+        )
+
+    def like(x: Tensor | None, channels: Tensor) -> Tensor | None:
+        if x is None:
+            return None
+        whole = x.expand(y.shape)
+        grey = len(channels) > len(y)
+        return whole.reshape(channels.shape) if grey else whole.expand(channels.shape)
+
+    return converted(
         lambda channels: restore(
             channels,
             regularizer,
             options=options,
-            start=None if start is None else start.reshape(channels.shape),
-            observed=None if observed is None else observed.expand(y.shape).reshape(channels.shape),
+            noise=noise,
+            start=like(start, channels),
+            observed=like(observed, channels),
             estimate=estimate,
             on_step=on_step,
         ),
@@ -174,34 +208,33 @@ def _with_learned_sigma(
     return options
 
 
-def _noise_level(
+def _noise(
     y: Tensor,
     options: RestoreOptions,
     regularizer: LocalRegularizer,
     estimate: Callable[[Tensor], float] | None,
-) -> float | None:
-    """The given sigma, or its estimate if something depends on it; None if nothing does."""
+    denoising: bool,
+) -> MeasuredNoise | None:
+    """The given noise, or what is measured if something depends on it; None if nothing does."""
     sigma, lam, calibration = options.sigma, options.lam, regularizer.calibration
     fixed = calibration is not None and not calibration.depends_on_sigma
-    if sigma != "auto":
-        if fixed and lam is None:
-            raise UsageError("For these weights lam does not depend on sigma: leave sigma out.")
-        return sigma
+    if sigma != "auto" and fixed and lam is None:
+        raise UsageError("For these weights lam does not depend on sigma: leave sigma out.")
     needed = regularizer.depends_on_level or lam in ("discrepancy", "sure")
-    if not needed and (fixed or (lam is not None and lam != "score")):
+    if sigma == "auto" and not needed and (fixed or (lam is not None and lam != "score")):
         return None
+    if denoising and estimate is None:
+        return find_noise(y, options)
+    if sigma != "auto":
+        return MeasuredNoise(kind="white", level=float(sigma))
     if estimate is None:
         raise UsageError(
             "Without an estimate function, the noise level can be estimated for denoising only: "
             "give sigma."
         )
     level = sum(estimate(image[None]) for image in y) / len(y)
-    if level > 1:
-        raise LocregError(
-            f"The noise is estimated at {level:.3g}, but pixels are expected in [0, 1]: give the "
-            "pixel value that counts as 1 (--white), or give sigma."
-        )
-    return level
+    check_estimate(level)
+    return MeasuredNoise(kind="white", level=level)
 
 
 def _first(

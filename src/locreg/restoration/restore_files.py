@@ -12,23 +12,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from locreg.arguments import torch_device
-from locreg.degradation.noise import LEAST_NOISE
+from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.image_file import (
     ImageFile,
     check_writable,
     hint_at_unused_range,
-    is_grey,
     read_image,
     write_image,
 )
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
-from locreg.restoration.defaults import chosen_solver, default_weights
+from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
+from locreg.restoration.find_noise import find_noise, noise_of_level
 from locreg.restoration.jobs import Job, plan_jobs
-from locreg.restoration.options import FileOptions
+from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore import Restoration
 from locreg.solvers.solution import OnStep, Status
 
@@ -191,19 +192,20 @@ def _restore_file(
         events.message(f"{job.source}: {hint}")
     check_writable(job.target, image, task.factor)
     restoration_options, name = options.restoration, options.weights
-    if name == "auto":
-        name = default_weights(restoration_options, grey=is_grey(image.pixels))
-    regularizer = weights.get(name)
     y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
     with _named_in_errors(job.source):
         task.check(image)
+        noise = None
+        if name == "auto":
+            name, noise = _choose_weights(y, task, restoration_options)
+        regularizer = weights.get(name)
         solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
         with events.progress(job.source.name, solver.steps) as on_step:
-            restoration = task.restore(y, regularizer, options=restoration_options, on_step=on_step)
+            restoration = task.restore(
+                y, regularizer, options=restoration_options, noise=noise, on_step=on_step
+            )
     if restoration.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
-    if task.denoises and restoration_options.sigma == "auto":
-        _hint_at_other_noise(job.source, restoration.sigma, events)
     pixels = restoration.image[0].cpu().numpy()
     write_image(job.target, pixels, image.enlarged(task.factor))
     return RestoredFile(job, task, name, regularizer, image, pixels, restoration)
@@ -218,17 +220,19 @@ def _named_in_errors(source: Path) -> Iterator[None]:
         raise type(error)(f"{source}: {error}") from None
 
 
-def _hint_at_other_noise(source: Path, sigma: float | None, events: Events) -> None:
-    """Warn that the estimate may have missed noise.
+def _choose_weights(
+    y: Tensor, task: FileTask, options: RestoreOptions
+) -> tuple[str, MeasuredNoise | None]:
+    """The packaged weights that suit the noise of y (1, C, H, W), and the noise if it is known.
 
-    Noise is not white after JPEG or in-camera smoothing, and the estimate misses such noise.
+    Only denoising by an energy looks at the noise.
     """
-    if sigma is not None and sigma < LEAST_NOISE:
-        events.message(
-            f"{source}: hardly any white noise was found (sigma {sigma:.4f}). If you see noise, it "
-            "is of another kind, such as JPEG noise: give --sigma, such as 0.03, or learn the "
-            "noise with locreg restore."
-        )
+    grey = y.shape[1] == 1
+    if not task.denoises or not takes_energy(options):
+        return default_weights(options, "white", grey=grey), None
+    kind_alone = options.sigma != "auto" and options.noise == "auto"
+    noise = noise_of_level(y, float(options.sigma)) if kind_alone else find_noise(y, options)
+    return default_weights(options, noise.kind, grey=grey), noise
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:

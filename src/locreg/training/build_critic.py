@@ -42,8 +42,7 @@ def build_critic(
         )
         return critic.to(device)
     if options.form == "wide":
-        width, depth = options.widths[0], len(options.widths) - 1
-        layers = wide_layers(width, depth, options.activation, options.channels)
+        layers = wide_layers(options.widths, options.activation, options.channels)
     else:
         layers = standard_layers(options.widths, options.activation)
     return PatchCritic(

@@ -157,10 +157,11 @@ def _names(skipped: dict[ImageSource, str]) -> dict[str, str]:
 
 
 def learning_rate(options: LoopOptions, iteration: int) -> float:
-    """Exponential decay from the first iteration (0) to the last (iterations - 1)."""
+    """Exponential decay over the iterations 0, 1, ..., and a linear rise during the warmup."""
     progress = iteration / max(options.iterations - 1, 1)
     ratio = options.last_learning_rate / options.learning_rate
-    return float(options.learning_rate * ratio**progress)
+    rise = min(1.0, (iteration + 1) / max(options.warmup, 1))
+    return float(options.learning_rate * ratio**progress * rise)
 
 
 def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> Tensor:

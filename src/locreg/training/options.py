@@ -28,6 +28,7 @@ class LoopOptions:
             this many degraded ones.
         learning_rate: Learning rate of the first iteration.
         last_learning_rate: Learning rate of the last iteration; in between it decays exponentially.
+        warmup: Number of first iterations in which the learning rate grows from 0 in proportion.
         weight_average: Decay per iteration of an exponential average of the weights (at first their
             plain mean). The average is what is validated and kept. 0 keeps the weights themselves,
             as the paper does.
@@ -47,8 +48,10 @@ class LoopOptions:
     checkpoint_every: int
     log_every: int
     optimizer: OptimizerName
+    warmup: int = 0
 
     def __post_init__(self) -> None:
+        check_at_least(0, "warmup", self.warmup)
         for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
             check_at_least(1, name, getattr(self, name))
         if not 0 <= self.weight_average < 1:
@@ -160,8 +163,8 @@ class CriticOptions:
             a sixth of the time at no measurable cost.
         activation: Activation of the hidden layers.
         form: standard: 3x3 convolutions, the last one linear; wide: a first layer of 6x6 pixels in
-            steps of 2, residual layers, and a square at the end (`locreg.wide_layers`). It sees 10
-            pixels and 4 more for each further width, and all widths must be equal.
+            steps of 2, and a square at the end (`locreg.wide_layers`). It sees 6 pixels and 4 more
+            for each width.
     """
 
     channels: int = 3
@@ -174,8 +177,6 @@ class CriticOptions:
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
         check_choice("form", self.form, ("standard", "wide"))
-        if self.form == "wide" and len(set(self.widths)) > 1:
-            raise UsageError(f"All widths of a wide critic must be equal, got {self.widths}.")
 
 
 @dataclass(frozen=True, kw_only=True)

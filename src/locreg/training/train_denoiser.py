@@ -87,6 +87,7 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
             noise=_white_levels(noise),
             steps=options.steps,
             white=data.white,
+            kinds="real" if isinstance(noise, NoiseShares) else "white",
         ),
         sources=_sources(recipe, len(clean), noise, initial),
         validate=_validation(recipe, held_out, noise, run.device),

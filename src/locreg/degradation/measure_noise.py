@@ -1,0 +1,196 @@
+"""The noise of one picture, measured from the picture alone: its level, and how it varies.
+
+The network of `locreg.degradation.noise_network` measures the level everywhere. Places without
+noise of their own are left out: clipped skies and shadows, letterbox bars, transparent or constant
+areas. The rest is averaged with the network's weights. If the levels grow with brightness as on a
+sensor, gain and read noise are fitted to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from torch import Tensor
+
+from locreg.degradation.estimate_noise import estimate_sigma
+from locreg.degradation.noise import NoiseKind
+from locreg.degradation.noise_kinds import level_map
+from locreg.degradation.noise_network import NoiseNetwork, noise_network
+
+_WINDOW = 128  # side of the windows that a large image is sampled with, in pixels
+_MOST_PIXELS = 600_000  # a larger image is sampled
+_MOST_SPOILT = 0.1  # share of clipped or constant pixels around a place that leaves it out
+_FEWEST_PLACES = 20  # fewer usable places give no level
+_LEAST_LEVEL = 0.002  # half a step of an 8-bit image
+_MOST_WEIGHT = 4.0  # largest log weight of a place
+_WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
+_AROUND = 12  # side of the middle of a window whose brightness counts, in pixels
+_MOST_MISFIT = 0.25  # relative error of the fitted variances from which noise does not grow so
+_BINS = 8  # groups of places by brightness
+_GROWTH = (
+    1.6  # ratio of the levels of bright and dark places from which noise grows with brightness
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredNoise:
+    """What was found.
+
+    Attributes:
+        kind: white; camera (correlated, coloured or compressed); or poisson-gaussian, whose
+            variance is gain x + read_noise^2.
+        level: standard deviation on the [0, 1] scale, as the root mean square over the image.
+        gain, read_noise: of Poisson-Gaussian noise; otherwise None.
+    """
+
+    kind: NoiseKind
+    level: float
+    gain: float | None = None
+    read_noise: float | None = None
+
+    def relative_level(self, y: Tensor) -> Tensor | None:
+        """The level at each pixel of y (B, C, H, W), divided by ``level``: (B, 1, H, W).
+
+        None if the level is the same everywhere.
+        """
+        if self.gain is None or self.read_noise is None or self.level == 0:
+            return None
+        return level_map(y, self.gain, self.read_noise).clamp_min(_LEAST_LEVEL) / self.level
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Measurements around many places of an image, each (N,).
+
+    Attributes:
+        log_level: logarithm of the noise level.
+        weight: how much the measurement counts.
+        brightness: mean of the pixels around the place.
+    """
+
+    log_level: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    brightness: NDArray[np.float64]
+
+
+def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> MeasuredNoise:
+    """The noise of an image x (1, C, H, W), nominally in [0, 1].
+
+    White noise is measured by `estimate_sigma`, which is more exact for it.
+
+    Args:
+        x: the image.
+        kind: kind of the noise; "auto" finds it.
+
+    Raises:
+        LocregError: when the image is too small.
+    """
+    white = estimate_sigma(x)
+    places = _measure(x[0])
+    if kind == "white" or len(places.weight) < _FEWEST_PLACES:
+        return MeasuredNoise(kind="white", level=white)
+    level = math.exp(np.average(places.log_level, weights=places.weight))
+    growth = _fit_growth(places)
+    if kind == "poisson-gaussian" or (kind == "auto" and growth.clear):
+        return growing_noise(x, growth.gain, growth.read_noise)
+    if kind == "auto" and white >= _WHITE_SHARE * level:
+        return MeasuredNoise(kind="white", level=white)
+    return MeasuredNoise(kind="camera", level=level)
+
+
+def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
+    """Noise of variance gain b + read_noise^2 at brightness b, in an image x (B, C, H, W)."""
+    level = float(level_map(x, gain, read_noise).square().mean().sqrt())
+    return MeasuredNoise(kind="poisson-gaussian", level=level, gain=gain, read_noise=read_noise)
+
+
+def _measure(x: Tensor) -> _Places:
+    """Measure an image x (C, H, W) at its usable places."""
+    colour = x.float().expand(3, -1, -1) if len(x) == 1 else x.float()
+    network, parts = noise_network(), list[tuple[Tensor, Tensor, Tensor]]()
+    for window in _windows(colour):
+        log_level, log_weight = network(window[None])
+        usable = _middles(_spoilt(window), network) <= _MOST_SPOILT
+        brightness = _middles(window.mean(0), network)
+        parts.append((log_level[0][usable], log_weight[0][usable], brightness[usable]))
+    levels, log_weights, around = (
+        torch.cat(values).double().cpu().numpy() for values in zip(*parts, strict=True)
+    )
+    return _Places(levels, np.exp(np.minimum(log_weights, _MOST_WEIGHT)), around)
+
+
+def _windows(x: Tensor) -> Iterator[Tensor]:
+    """The image x (C, H, W) itself, or windows of it at equal distances if it is large.
+
+    An image smaller than the network's field is mirrored.
+    """
+    height, width = x.shape[1:]
+    if height * width > _MOST_PIXELS:
+        apart = _WINDOW * math.sqrt(height * width / _MOST_PIXELS)
+        tops, lefts = (
+            np.linspace(0, max(n - _WINDOW, 0), max(round(n / apart), 1)).astype(int)
+            for n in (height, width)
+        )
+        for top in tops:
+            for left in lefts:
+                yield x[:, top : top + _WINDOW, left : left + _WINDOW]
+        return
+    missing = [max(NoiseNetwork.field + 2 - n, 0) for n in (height, width)]
+    yield F.pad(x[None], (0, missing[1], 0, missing[0]), mode="replicate")[0]
+
+
+def _spoilt(x: Tensor) -> Tensor:
+    """(H, W), 1 where a pixel of x (C, H, W) is clipped or equals its neighbours, else 0."""
+    clipped = ((x <= 0) | (x >= 1)).any(0)
+    apart = F.pad((x[:, 1:, 1:] - x[:, :-1, :-1]).abs().amax(0), (0, 1, 0, 1))
+    beside = F.pad((x[:, :, 1:] - x[:, :, :-1]).abs().amax(0), (0, 1))
+    return (clipped | ((apart == 0) & (beside == 0))).float()
+
+
+def _middles(x: Tensor, network: NoiseNetwork) -> Tensor:
+    """Means of x (H, W) over 12x12 pixels in the middle of the network's windows: (H', W')."""
+    margin = (network.field - _AROUND) // 2
+    inner = x[None, None, margin : x.shape[0] - margin, margin : x.shape[1] - margin]
+    return F.avg_pool2d(inner, _AROUND, stride=network.stride)[0, 0]
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """The fit of gain b + read_noise^2 to the variances at each brightness b.
+
+    Attributes:
+        gain, read_noise: both at least 0.
+        clear: whether the noise grows strongly, and as the fit says.
+    """
+
+    gain: float
+    read_noise: float
+    clear: bool
+
+
+def _fit_growth(places: _Places) -> _Growth:
+    """Fit gain and read noise to the mean variances of groups of places by brightness."""
+    edges = np.quantile(places.brightness, np.linspace(0, 1, _BINS + 1))
+    groups = np.clip(np.searchsorted(edges, places.brightness, side="right") - 1, 0, _BINS - 1)
+    weights = np.bincount(groups, places.weight, _BINS)
+    used = weights > 0
+    b, log_levels = (
+        (np.bincount(groups, places.weight * values, _BINS) / np.maximum(weights, 1e-12))[used]
+        for values in (places.brightness, places.log_level)
+    )
+    variances, weights = np.exp(2 * log_levels), np.sqrt(weights[used])
+    scale = weights / variances  # so that relative errors count
+    columns = np.stack([b, np.ones_like(b)], axis=1)
+    (gain, offset), _ = nnls(columns * scale[:, None], variances * scale)
+    fitted = np.maximum(columns @ (gain, offset), 1e-12)
+    misfit = math.sqrt(np.average((variances / fitted - 1) ** 2, weights=weights))
+    clear = math.sqrt(fitted[-1] / fitted[0]) > _GROWTH and misfit < _MOST_MISFIT
+    return _Growth(float(gain), math.sqrt(offset), clear)

@@ -1,0 +1,66 @@
+"""The noise of an observation: as the options say, or measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from locreg.degradation.measure_noise import MeasuredNoise, growing_noise, measure_noise
+from locreg.degradation.noise import NoiseKind
+from locreg.errors import LocregError
+from locreg.restoration.options import RestoreOptions
+
+
+def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
+    """The noise of images y (B, C, H, W) of the same kind, for denoising.
+
+    What the options leave open is measured: kind, level, gain, read noise. The levels of a batch
+    are averaged.
+
+    Raises:
+        LocregError: when y is too small to measure, or its level shows that pixels are not in
+            [0, 1].
+    """
+    if options.sigma != "auto":
+        given: NoiseKind = "white" if options.noise == "auto" else options.noise
+        return MeasuredNoise(kind=given, level=float(options.sigma))
+    if options.gain is not None and options.read_noise is not None:
+        return growing_noise(y, options.gain, options.read_noise)
+    kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"
+    found = [measure_noise(image[None], kind) for image in y]
+    level = sum(noise.level for noise in found) / len(found)
+    check_estimate(level)
+    first = found[0]
+    if first.gain is None or first.read_noise is None:
+        return replace(first, level=level)
+    return growing_noise(
+        y,
+        first.gain if options.gain is None else options.gain,
+        first.read_noise if options.read_noise is None else options.read_noise,
+    )
+
+
+def noise_of_level(y: Tensor, sigma: float) -> MeasuredNoise:
+    """Noise of a given level in an image y (1, C, H, W); its kind is found in the image.
+
+    In an image too small to find it, the noise counts as white.
+    """
+    try:
+        found = measure_noise(y)
+    except LocregError:
+        return MeasuredNoise(kind="white", level=sigma)
+    return MeasuredNoise(kind="white" if found.kind == "white" else "camera", level=sigma)
+
+
+def check_estimate(level: float) -> None:
+    """Check an estimated noise level.
+
+    Raises:
+        LocregError: when it is above 1, so that the pixels cannot be in [0, 1].
+    """
+    if level > 1:
+        raise LocregError(
+            f"The noise is estimated at {level:.3g}, but pixels are expected in [0, 1]: give the "
+            "pixel value that counts as 1 (--white), or give sigma."
+        )
