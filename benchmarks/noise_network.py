@@ -29,7 +29,8 @@ from locreg.images.patches import PatchPool
 from locreg.images.sources import split_sources
 from locreg.training.augmentation import vary_colours
 
-SIZE, BATCH, GREY = 96, 8, 0.15
+SIZE, GREY = 128, 0.15
+NEW, KEPT, BATCH = 4, 1000, 24  # patches: new in each step, kept, and in a batch
 SHARES = NoiseShares(
     white=0.3, camera=0.4, poisson_gaussian=0.1, film=0.08, scanner=0.06, compression=0.06
 )
@@ -37,12 +38,11 @@ LEAST = 0.001  # level below which noise counts as none
 LOCAL = 6.0  # standard deviation in pixels of the window of a local level
 
 
-def batch(pool: PatchPool, iteration: int) -> tuple[Tensor, Tensor]:
-    """Noisy patches (B, 3, H, W), and the logarithm of their local noise levels (B, H, W)."""
+def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
+    """Noisy patches (3, H, W), and the logarithm of their local noise levels (H, W)."""
     random = np.random.default_rng([7, iteration])
-    clean = vary_colours(torch.from_numpy(pool.patches(BATCH, iteration)), random)
-    noisy, levels = [], []
-    for x in clean:
+    made = []
+    for x in vary_colours(torch.from_numpy(pool.patches(NEW, iteration)), random):
         grey = random.random() < GREY
         x = x.mean(0, keepdim=True).expand(3, -1, -1) if grey else x
         y, level = degrade(x, SHARES, random)
@@ -51,17 +51,17 @@ def batch(pool: PatchPool, iteration: int) -> tuple[Tensor, Tensor]:
         squares = (y - x).square().mean(0, keepdim=True)
         same = abs(float(squares.mean().sqrt()) / float(level.mean()) - 1) < 0.03
         local = level[0] if same and level.std() == 0 else blur(squares, LOCAL)[0].sqrt()
-        noisy.append(y)
-        levels.append(local.clamp_min(LEAST).log())
-    return torch.stack(noisy), torch.stack(levels)
+        made.append((y, local.clamp_min(LEAST).log()))
+    return made
 
 
 def loss(network: NoiseNetwork, noisy: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """The loss, and the mean absolute error of log s over whole patches."""
     log_level, log_weight = network(noisy)
-    margin = (network.field - 2) // 2
+    middle = network.field // 2
     height, width = log_level.shape[1:]
-    true = levels[:, margin : margin + 2 * height : 2, margin : margin + 2 * width : 2]
+    rows, columns = (middle + network.step * torch.arange(n) for n in (height, width))
+    true = levels[:, rows][:, :, columns]
     log_weight = log_weight.clamp(-3, 5)
     error = (log_level - true).abs()
     local = (log_weight.exp() * error - log_weight).mean()
@@ -83,12 +83,15 @@ def main() -> None:
     network, average = NoiseNetwork(), NoiseNetwork()
     optimizer = torch.optim.Adam(network.parameters())
     start, iteration, mean = time.monotonic(), 0, 0.0
+    kept, random = list[tuple[Tensor, Tensor]](), np.random.default_rng(0)
     bar = tqdm(total=round(arguments.seconds), unit="s")
     while (elapsed := time.monotonic() - start) < arguments.seconds:
         rate = 2e-3 * 0.5 * (1 + math.cos(math.pi * elapsed / arguments.seconds)) + 1e-5
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (iteration + 1) / 100)
-        value, whole = loss(network, *batch(pool, iteration))
+        kept = (kept + examples(pool, iteration))[-KEPT:]
+        drawn = random.choice(len(kept), min(BATCH, len(kept)), replace=False)
+        value, whole = loss(network, *map(torch.stack, zip(*(kept[i] for i in drawn), strict=True)))
         optimizer.zero_grad()
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -96,8 +99,8 @@ def main() -> None:
         iteration += 1
         with torch.no_grad():
             pairs = zip(average.parameters(), network.parameters(), strict=True)
-            for kept, new in pairs:
-                kept.lerp_(new, max(0.005, 1 / iteration))
+            for slow, new in pairs:
+                slow.lerp_(new, max(0.005, 1 / iteration))
         mean += (whole.item() - mean) / min(iteration, 200)
         bar.n = round(elapsed)
         bar.set_postfix_str(f"{iteration} iterations, error {100 * mean:.1f}%")

@@ -3,7 +3,10 @@
 __version__: str
 
 from .degradation.estimate_noise import estimate_sigma as estimate_sigma
+from .degradation.measure_noise import MeasuredNoise as MeasuredNoise
+from .degradation.measure_noise import measure_noise as measure_noise
 from .degradation.noise import NoiseRange as NoiseRange
+from .degradation.noise import NoiseShares as NoiseShares
 from .errors import LocregError as LocregError
 from .errors import UsageError as UsageError
 from .regularizer.criterion_record import BilevelRecord as BilevelRecord
@@ -12,9 +15,11 @@ from .regularizer.criterion_record import WassersteinRecord as WassersteinRecord
 from .regularizer.critic import Layer as Layer
 from .regularizer.critic import PatchCritic as PatchCritic
 from .regularizer.critic import standard_layers as standard_layers
+from .regularizer.critic import wide_layers as wide_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
 from .regularizer.local_regularizer import load as load
 from .regularizer.ridge import ridge_critic as ridge_critic
+from .regularizer.varying_level import VaryingRegularizer as VaryingRegularizer
 from .regularizer.weights import Calibration as Calibration
 from .regularizer.weights import Weights as Weights
 from .regularizer.weights import load_weights as load_weights

@@ -69,9 +69,9 @@ def test_the_slope_of_relu_at_its_kink_is_the_same_in_both_ways():
 
 
 def test_the_options_of_a_critic_allow_rows_of_the_table_only():
-    """mcp is for ridge critics, and identity for layers without an activation."""
+    """mcp is for ridge critics, square for the end of wide ones, identity for no activation."""
     allowed = get_args(get_type_hints(CriticOptions)["activation"])
-    assert set(allowed) == set(ACTIVATIONS) - {"identity", "mcp"}
+    assert set(allowed) == set(ACTIVATIONS) - {"identity", "mcp", "square"}
     for name in allowed:
         assert standard_layers((2,), name)[0].activation == name
 

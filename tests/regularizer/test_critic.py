@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import conditioned_critic, random_image, small_critic, small_ridge_critic
 from locreg.errors import LocregError
-from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
+from locreg.regularizer.critic import Layer, PatchCritic, standard_layers, wide_layers
 from locreg.regularizer.tiled_gradient import value_and_gradient
 
 
@@ -43,6 +43,45 @@ def test_receptive_field_and_stride_agree_with_the_pixels_that_scores_depend_on(
     assert second.min() - first.min() == critic.stride
 
 
+def test_a_wide_critic_sees_four_pixels_more_for_each_width():
+    for count in (1, 4):
+        critic = PatchCritic(wide_layers((4,) * count))
+        assert critic.receptive_field == 6 + 4 * count
+        assert critic.stride == 2
+
+
+def test_a_wide_critic_is_half_a_square():
+    """The scores are at least 0, and grow with the square of the last layer's weights."""
+    critic = PatchCritic(wide_layers((6, 6)), noise_conditioned=True).requires_grad_(False)
+    z, level = torch.rand(2, 3, 20, 22), torch.tensor([0.1, 0.3])
+    scores = critic(z, level)
+    assert (scores >= 0).all()
+    critic.weights[-1].mul_(3)
+    assert torch.allclose(critic(z, level), 9 * scores, rtol=1e-4)
+
+
+def test_a_level_for_each_pixel_is_an_input_channel():
+    critic = PatchCritic(wide_layers((6, 6)), noise_conditioned=True).requires_grad_(False)
+    z, level = torch.rand(2, 3, 20, 22), torch.rand(2, 1, 20, 22)
+    expected = critic.with_level_channel()(torch.cat([z, level], 1))
+    assert torch.equal(critic(z, level), expected)
+    constant = torch.tensor([0.1, 0.2])
+    everywhere = constant.view(2, 1, 1, 1).expand(-1, -1, 20, 22)
+    assert torch.equal(critic(z, everywhere), critic(z, constant))
+
+
+def test_a_wide_critic_of_grey_images_takes_a_third_of_the_noise():
+    """The mean of a step on equal channels at level sqrt(3) s is a grey step at level s."""
+    colour = PatchCritic(wide_layers((6, 6)), noise_conditioned=True)
+    x = torch.rand(1, 1, 24, 24)
+    copies = x.expand(-1, 3, -1, -1).clone().requires_grad_()
+    level = torch.tensor([0.1])
+    step = 3**0.5 * level * torch.autograd.grad(colour(copies, 3**0.5 * level).sum(), copies)[0]
+    grey_x = x.clone().requires_grad_()
+    grey = level * torch.autograd.grad(colour.of_grey()(grey_x, level).sum(), grey_x)[0]
+    assert torch.allclose(grey, step.mean(1, keepdim=True), atol=1e-6)
+
+
 def test_description_round_trip():
     critic = small_critic("silu", in_channels=3, stride=3)
     assert PatchCritic.from_description(critic.describe()).describe() == critic.describe()
@@ -53,8 +92,8 @@ def test_description_round_trip():
     [
         (lambda: Layer(channels=3, activation="swish"), "swish"),
         (lambda: Layer(channels=0), "positive"),
-        (lambda: PatchCritic((Layer(channels=2),)), "exactly one channel"),
-        (lambda: PatchCritic(()), "exactly one channel"),
+        (lambda: PatchCritic((Layer(channels=2),)), "exactly one output"),
+        (lambda: PatchCritic(()), "exactly one output"),
     ],
 )
 def test_impossible_layers_are_refused(make, words):

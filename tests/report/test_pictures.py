@@ -13,6 +13,7 @@ from locreg.report.pictures import (
     check_picture_name,
     draw_score_map,
     picture_of_correlation,
+    picture_of_details,
     picture_of_images,
     picture_of_residual,
     picture_of_scores,
@@ -87,3 +88,22 @@ def test_correlations_are_drawn_as_they_are():
     one, other = (decoded(picture_of_correlation(c)) for c in (none, some))
     assert one.shape == other.shape
     assert np.abs(one - other).max() > 100
+
+
+def test_details_are_shown_pixel_by_pixel():
+    """The square of most structure is above that of least; a row is input, result, removed."""
+    before = np.full((3, 512, 600), 0.5, np.float32)
+    before[:, :256, 300:556] = np.random.default_rng(0).random((3, 256, 256), dtype=np.float32)
+    after = before - np.float32(0.1)
+    picture = decoded(picture_of_details(before, after, 0.1))
+    assert picture.shape == (512, 3 * 256, 3)
+    assert picture[:256, :256].std() > 30
+    assert picture[256:, :256].std() < 1
+    assert np.allclose(picture[:, 512:], 255 * (0.5 + 1 / 6), atol=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 30), (3, 1, 300)])
+def test_a_small_image_is_one_detail_or_two(shape):
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    picture = decoded(picture_of_details(image, image, 0.0))
+    assert picture.shape[1] == 3 * min(shape[2], 256)

@@ -25,14 +25,14 @@ from locreg.degradation.noise import NoiseKind
 from locreg.degradation.noise_kinds import level_map
 from locreg.degradation.noise_network import NoiseNetwork, noise_network
 
-_WINDOW = 128  # side of the windows that a large image is sampled with, in pixels
+_WINDOW = 125  # side of the windows that a large image is sampled with, in pixels
 _MOST_PIXELS = 600_000  # a larger image is sampled
 _MOST_SPOILT = 0.1  # share of clipped or constant pixels around a place that leaves it out
 _FEWEST_PLACES = 20  # fewer usable places give no level
 _LEAST_LEVEL = 0.002  # half a step of an 8-bit image
 _MOST_WEIGHT = 4.0  # largest log weight of a place
 _WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
-_AROUND = 12  # side of the middle of a window whose brightness counts, in pixels
+_AROUND = 13  # side of the middle of a window whose brightness counts, in pixels
 _MOST_MISFIT = 0.25  # relative error of the fitted variances from which noise does not grow so
 _BINS = 8  # groups of places by brightness
 _GROWTH = (
@@ -118,8 +118,8 @@ def _measure(x: Tensor) -> _Places:
     network, parts = noise_network(), list[tuple[Tensor, Tensor, Tensor]]()
     for window in _windows(colour):
         log_level, log_weight = network(window[None])
-        usable = _middles(_spoilt(window), network) <= _MOST_SPOILT
-        brightness = _middles(window.mean(0), network)
+        usable = _middles(_spoilt(window)) <= _MOST_SPOILT
+        brightness = _middles(window.mean(0))
         parts.append((log_level[0][usable], log_weight[0][usable], brightness[usable]))
     levels, log_weights, around = (
         torch.cat(values).double().cpu().numpy() for values in zip(*parts, strict=True)
@@ -130,7 +130,7 @@ def _measure(x: Tensor) -> _Places:
 def _windows(x: Tensor) -> Iterator[Tensor]:
     """The image x (C, H, W) itself, or windows of it at equal distances if it is large.
 
-    An image smaller than the network's field is mirrored.
+    The border of an image smaller than the network's field is repeated.
     """
     height, width = x.shape[1:]
     if height * width > _MOST_PIXELS:
@@ -143,7 +143,7 @@ def _windows(x: Tensor) -> Iterator[Tensor]:
             for left in lefts:
                 yield x[:, top : top + _WINDOW, left : left + _WINDOW]
         return
-    missing = [max(NoiseNetwork.field + 2 - n, 0) for n in (height, width)]
+    missing = [max(NoiseNetwork.field - n, 0) for n in (height, width)]
     yield F.pad(x[None], (0, missing[1], 0, missing[0]), mode="replicate")[0]
 
 
@@ -155,11 +155,11 @@ def _spoilt(x: Tensor) -> Tensor:
     return (clipped | ((apart == 0) & (beside == 0))).float()
 
 
-def _middles(x: Tensor, network: NoiseNetwork) -> Tensor:
-    """Means of x (H, W) over 12x12 pixels in the middle of the network's windows: (H', W')."""
-    margin = (network.field - _AROUND) // 2
+def _middles(x: Tensor) -> Tensor:
+    """Means of x (H, W) over 13x13 pixels in the middle of the network's windows: (H', W')."""
+    margin = (NoiseNetwork.field - _AROUND) // 2
     inner = x[None, None, margin : x.shape[0] - margin, margin : x.shape[1] - margin]
-    return F.avg_pool2d(inner, _AROUND, stride=network.stride)[0, 0]
+    return F.avg_pool2d(inner, _AROUND, stride=NoiseNetwork.step)[0, 0]
 
 
 @dataclass(frozen=True)

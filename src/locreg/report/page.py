@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
@@ -17,6 +18,7 @@ from locreg.regularizer.packaged import packaged_critic
 from locreg.regularizer.weights import Calibration
 from locreg.report.pictures import (
     picture_of_correlation,
+    picture_of_details,
     picture_of_images,
     picture_of_residual,
     picture_of_scores,
@@ -35,7 +37,8 @@ _NEARLY_WHITE = 0.1
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-img {{ width: 100%; }} h2 {{ margin-top: 2.5rem; }} td {{ padding: 0 1rem 0 0; }}
+img {{ width: 100%; }} img.exact {{ width: auto; }} h2 {{ margin-top: 2.5rem; }}
+td {{ padding: 0 1rem 0 0; }}
 </style></head><body>
 <h1>{title}</h1>
 <p>{done}</p>
@@ -43,7 +46,10 @@ img {{ width: 100%; }} h2 {{ margin-top: 2.5rem; }} td {{ padding: 0 1rem 0 0; }
 </body></html>
 """
 
-_SECTION = '<h2>{title}</h2>\n<p>{text}</p>\n<img alt="{title}" src="data:image/png;base64,{png}">'
+_SECTION = (
+    "<h2>{title}</h2>\n<p>{text}</p>\n"
+    '<img alt="{title}" class="{style}" src="data:image/png;base64,{png}">'
+)
 
 
 def write_restoration_page(
@@ -71,6 +77,7 @@ def write_restoration_page(
         _section(
             "Before and after", "Left: input. Right: result.", picture_of_images(before, after)
         ),
+        *_detail_sections(before, after),
         *_residual_sections(file.restoration, white=not record["learned"]),
         _section(
             "Where the result still looks damaged",
@@ -85,6 +92,22 @@ def write_restoration_page(
         sections="\n".join(sections),
     )
     write_atomically(path, page.encode(errors="replace"))  # file names may be invalid UTF-8
+
+
+def _detail_sections(before: NDArray[np.float32], after: NDArray[np.float32]) -> list[str]:
+    """Details of an image whose size is kept; nothing if it changed."""
+    if before.shape != after.shape:
+        return []
+    deviation = float((before - after).std())
+    return [
+        _section(
+            "Pixel by pixel",
+            "The places with the most and the least structure, not enlarged. Left: input. Middle: "
+            "result. Right: what was removed, with three standard deviations as black and white.",
+            picture_of_details(before, after, deviation),
+            "exact",
+        )
+    ]
 
 
 def _residual_sections(restoration: Restoration, *, white: bool) -> list[str]:
@@ -155,7 +178,10 @@ def _score_sentence(mean: float, calibration: Calibration | None) -> str:
     )
 
 
-def _section(title: str, text: str, png: bytes) -> str:
+def _section(title: str, text: str, png: bytes, style: str = "fitted") -> str:
     return _SECTION.format(
-        title=html.escape(title), text=html.escape(text), png=base64.b64encode(png).decode()
+        title=html.escape(title),
+        text=html.escape(text),
+        png=base64.b64encode(png).decode(),
+        style=style,
     )

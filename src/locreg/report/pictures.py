@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyvips
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
 from locreg.regularizer.weights import Calibration
 
+_DETAIL = 256  # side of a detail, in pixels
 PICTURE_FORMATS = (".jpg", ".jpeg", ".pdf", ".png", ".svg")
 
 
@@ -101,6 +103,49 @@ def picture_of_images(left: NDArray[np.float32], right: NDArray[np.float32]) -> 
         show_pixels(axis, pixels)
         axis.set_axis_off()
     return encode(figure)
+
+
+def picture_of_details(
+    before: NDArray[np.float32], after: NDArray[np.float32], deviation: float
+) -> bytes:
+    """Two details of an image (C, H, W) as PNG, one pixel for each pixel of the image.
+
+    The first detail has the most structure, the second the least. Each row shows the input, the
+    result, and their difference on the scale of `picture_of_residual`.
+    """
+    removed = 0.5 + (before - after) / (6 * max(deviation, 1e-12))
+    rows = []
+    for top, left in _places_of_details(after):
+        window = (..., slice(top, top + _DETAIL), slice(left, left + _DETAIL))
+        rows.append(np.concatenate([x[window] for x in (before, after, removed)], axis=2))
+    picture = np.concatenate(rows, axis=1).clip(0, 1).transpose(1, 2, 0)
+    image = pyvips.Image.new_from_array((255 * picture).round().astype(np.uint8))
+    png: bytes = image.pngsave_buffer()
+    return png
+
+
+def _places_of_details(pixels: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Top and left of the square of most structure and of that of least, on a coarse grid.
+
+    Squares that are clipped for the most part are left out. An image of one square has one place.
+    """
+    grey = pixels.mean(0)
+    clipped = ((grey <= 0.01) | (grey >= 0.99)).astype(np.float32)
+    changes = np.abs(np.diff(grey, axis=0, append=grey[-1:]))
+    changes += np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
+    places = [
+        (int(top), int(left))
+        for top in np.unique(np.linspace(0, max(grey.shape[0] - _DETAIL, 0), 8).astype(int))
+        for left in np.unique(np.linspace(0, max(grey.shape[1] - _DETAIL, 0), 8).astype(int))
+    ]
+
+    def mean(values: NDArray[np.float32], place: tuple[int, int]) -> float:
+        top, left = place
+        return float(values[top : top + _DETAIL, left : left + _DETAIL].mean())
+
+    usable = [place for place in places if mean(clipped, place) < 0.5] or places
+    usable.sort(key=lambda place: mean(changes, place))
+    return [usable[-1], usable[0]] if len(usable) > 1 else usable
 
 
 def picture_of_residual(residual: NDArray[np.float32], deviation: float) -> bytes:

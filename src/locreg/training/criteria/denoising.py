@@ -168,8 +168,8 @@ class DenoisingCriterion:
     steps: int
     borders: Borders
     weaker_noise: float
-    vary_colours: bool
-    grey_share: float
+    vary_colours: bool = False
+    grey_share: float = 0.0
     terms = ("denoising",)
 
     @property
