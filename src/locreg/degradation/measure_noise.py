@@ -2,15 +2,15 @@
 
 The network of `locreg.degradation.noise_network` measures the level everywhere. Places without
 noise of their own are left out: clipped skies and shadows, letterbox bars, transparent or constant
-areas. The rest is averaged with the network's weights. If the levels grow with brightness as on a
-sensor, gain and read noise are fitted to them.
+areas. The rest is averaged with the network's weights. If the noise is independent between pixels
+and grows with brightness, as on a sensor, gain and read noise are fitted to the levels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,15 @@ class MeasuredNoise:
     gain: float | None = None
     read_noise: float | None = None
 
+    def scaled_to(self, level: float) -> MeasuredNoise:
+        """Noise that grows in the same way, at another level."""
+        if self.gain is None or self.read_noise is None or self.level == 0:
+            return replace(self, level=level)
+        ratio = level / self.level
+        return replace(
+            self, level=level, gain=ratio**2 * self.gain, read_noise=ratio * self.read_noise
+        )
+
     def relative_level(self, y: Tensor) -> Tensor | None:
         """The level at each pixel of y (B, C, H, W), divided by ``level``: (B, 1, H, W).
 
@@ -84,7 +93,8 @@ class _Places:
 def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> MeasuredNoise:
     """The noise of an image x (1, C, H, W), nominally in [0, 1].
 
-    White noise is measured by `estimate_sigma`, which is more exact for it.
+    The level of noise that is independent between pixels is measured by `estimate_sigma`, which is
+    more exact for it.
 
     Args:
         x: the image.
@@ -98,10 +108,12 @@ def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> Meas
     if kind == "white" or len(places.weight) < _FEWEST_PLACES:
         return MeasuredNoise(kind="white", level=white)
     level = math.exp(np.average(places.log_level, weights=places.weight))
+    independent = white >= _WHITE_SHARE * level
     growth = _fit_growth(places)
-    if kind == "poisson-gaussian" or (kind == "auto" and growth.clear):
-        return growing_noise(x, growth.gain, growth.read_noise)
-    if kind == "auto" and white >= _WHITE_SHARE * level:
+    if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
+        found = growing_noise(x, growth.gain, growth.read_noise)
+        return found.scaled_to(white) if independent else found
+    if kind == "auto" and independent:
         return MeasuredNoise(kind="white", level=white)
     return MeasuredNoise(kind="camera", level=level)
 

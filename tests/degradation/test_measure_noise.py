@@ -1,0 +1,114 @@
+"""The noise of a picture, measured from the picture alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from locreg.degradation.camera_noise import add_camera_noise, draw_camera
+from locreg.degradation.measure_noise import growing_noise, measure_noise
+from locreg.degradation.noise import add_noise
+from locreg.degradation.noise_kinds import level_map
+from locreg.errors import LocregError
+
+
+@pytest.fixture(scope="module")
+def scene(photograph):
+    return torch.from_numpy(photograph.transpose(2, 0, 1)[None].copy()).float() / 255
+
+
+def camera_photograph(scene, seed):
+    random = np.random.default_rng(seed)
+    return add_camera_noise(scene[0], draw_camera(random), random)[None]
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.1, 0.3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_white_noise_is_found_to_be_white(scene, sigma, channels):
+    found = measure_noise(add_noise(scene[:, :channels], sigma, seed=0))
+    assert found.kind == "white"
+    assert found.level == pytest.approx(sigma, rel=0.06)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_of_a_camera_is_found_where_its_white_part_is_small(scene, seed):
+    y = camera_photograph(scene, seed)
+    found = measure_noise(y, "camera")
+    assert found.kind == "camera"
+    assert found.level == pytest.approx(float((y - scene).square().mean().sqrt()), rel=0.35)
+
+
+def test_a_clean_photograph_has_hardly_any_noise(scene):
+    assert measure_noise(scene).level < 0.006
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_constant_image_has_no_noise(value):
+    assert measure_noise(torch.full((1, 3, 80, 90), value)).level == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("kind", ["white", "camera"])
+def test_bars_are_left_out(scene, fill, kind):
+    """Letterbox bars, white margins of a scan, transparent areas."""
+    y = add_noise(scene, 0.06, 0).clamp(0, 1) if kind == "white" else camera_photograph(scene, 0)
+    barred = y.clone()
+    barred[..., :90, :] = fill
+    barred[..., :, -60:] = fill
+    inner = measure_noise(y[..., 90:, :-60], kind).level
+    assert measure_noise(barred, kind).level == pytest.approx(inner, rel=0.12)
+
+
+def test_a_clipped_sky_is_left_out(scene):
+    y = (add_noise(scene, 0.05, 0) + torch.linspace(0.9, -0.1, scene.shape[2])[:, None]).clamp(0, 1)
+    assert measure_noise(y, "camera").level == pytest.approx(0.05, rel=0.2)
+
+
+def test_one_hot_pixel_changes_nothing(scene):
+    y = 0.2 * add_noise(scene, 0.1, 0)
+    hot = y.clone()
+    hot[0, :, 200, 150] = 1.0
+    assert measure_noise(hot, "camera").level == pytest.approx(
+        measure_noise(y, "camera").level, rel=0.05
+    )
+
+
+@pytest.mark.parametrize("gain", [0.005, 0.03])
+def test_noise_that_grows_with_brightness_is_found(scene, gain):
+    random = np.random.default_rng(0)
+    counts = torch.from_numpy(random.poisson(scene.numpy() / gain).astype(np.float32))
+    found = measure_noise(add_noise(gain * counts, 0.01, 0))
+    assert found.kind == "poisson-gaussian"
+    assert found.gain == pytest.approx(gain, rel=0.35)
+
+
+def test_the_relative_level_is_that_of_the_formula(scene):
+    noise = growing_noise(scene, gain=0.02, read_noise=0.01)
+    levels = noise.level * noise.relative_level(scene)
+    assert torch.allclose(levels, level_map(scene, 0.02, 0.01))
+    assert noise.level == pytest.approx(float(levels.square().mean().sqrt()), rel=1e-5)
+
+
+def test_constant_noise_has_no_level_map(scene):
+    assert measure_noise(add_noise(scene, 0.1, 0), "white").relative_level(scene) is None
+
+
+def test_a_large_image_is_sampled_well(scene):
+    small = add_noise(scene, 0.08, 0)
+    large = small.repeat(1, 1, 3, 3)
+    expected = measure_noise(small, "camera").level
+    assert measure_noise(large, "camera").level == pytest.approx(expected, rel=0.05)
+
+
+@settings(max_examples=15)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), channels=st.sampled_from((1, 3)))
+def test_small_images_get_a_level_or_a_sentence(height, width, channels):
+    x = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+    try:
+        found = measure_noise(x)
+    except LocregError as error:
+        assert "too small to estimate its noise level: give sigma" in str(error)  # noqa: PT017
+        assert min(height, width) < 8 or height * width < 900
+    else:
+        assert 0 < found.level < 1
