@@ -2,10 +2,11 @@
 
     python benchmarks/noise_network.py OUT.safetensors --clean FOLDER [FOLDER ...] [--seconds 1500]
 
-Clean patches get noise of a random kind (`locreg.degradation.noise_kinds`). The network predicts
-log s around each pixel and a weight w. The loss is the negative logarithm of a Laplace density,
-w |log s - log s_true| - log w, plus the error of the weighted mean over the patch. The true level
-is the local root mean square of the noise, or the level itself if the noise is white.
+Most patches get noise of a random kind (`locreg.degradation.noise_kinds`), the others stay clean.
+The network predicts log s around each pixel and a weight w. The loss is the negative logarithm of a
+Laplace density, w |log s - log s_true| - log w, plus the error of the weighted mean over the patch.
+The true level is the local root mean square of the noise, or the level itself if the noise is
+white.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,12 +30,12 @@ from locreg.images.patches import PatchPool
 from locreg.images.sources import split_sources
 from locreg.training.augmentation import vary_colours
 
-SIZE, GREY = 128, 0.15
+SIZE, GREY, CLEAN = 128, 0.15, 0.15
 NEW, KEPT, BATCH = 4, 1000, 24  # patches: new in each step, kept, and in a batch
 SHARES = NoiseShares(
     white=0.3, camera=0.4, poisson_gaussian=0.1, film=0.08, scanner=0.06, compression=0.06
 )
-LEAST = 0.001  # level below which noise counts as none
+LEAST = 0.002  # level below which noise counts as none
 LOCAL = 6.0  # standard deviation in pixels of the window of a local level
 
 
@@ -47,9 +48,10 @@ def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
         x = x.mean(0, keepdim=True).expand(3, -1, -1) if grey else x
         y, level = degrade(x, SHARES, random)
         y, level = single_channel(x, y, level) if grey else (y, level)
+        y, level = (x, 0 * level) if random.random() < CLEAN else (y, level)
         y = (y.clamp(0, 1) * 255).round() / 255 if random.random() < 0.5 else y
         squares = (y - x).square().mean(0, keepdim=True)
-        same = abs(float(squares.mean().sqrt()) / float(level.mean()) - 1) < 0.03
+        same = abs(float(squares.mean().sqrt()) - float(level.mean())) < 0.03 * float(level.mean())
         local = level[0] if same and level.std() == 0 else blur(squares, LOCAL)[0].sqrt()
         made.append((y, local.clamp_min(LEAST).log()))
     return made
@@ -76,11 +78,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--clean", type=Path, nargs="+", required=True)
     parser.add_argument("--seconds", type=float, default=1500)
+    parser.add_argument("--initial", type=Path, help="weights to continue from")
     arguments = parser.parse_args()
     sources, _ = split_sources(arguments.clean, held_out=12, seed=0)
     pool = PatchPool(sources, size=SIZE, channels=3, seed=1)
     torch.manual_seed(0)
     network, average = NoiseNetwork(), NoiseNetwork()
+    if arguments.initial is not None:
+        network.load_state_dict(load_file(arguments.initial))
     optimizer = torch.optim.Adam(network.parameters())
     start, iteration, mean = time.monotonic(), 0, 0.0
     kept, random = list[tuple[Tensor, Tensor]](), np.random.default_rng(0)

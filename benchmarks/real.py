@@ -26,6 +26,7 @@ from locreg.images.image_file import read_pixels
 from locreg.images.metrics import psnr
 from locreg.images.sources import list_images
 from locreg.restoration.defaults import default_weights
+from locreg.restoration.find_noise import with_noise
 
 KEY = ["folder", "image", "method", "version", "setting"]
 VALUES = ["input", "psnr", "found", "seconds"]
@@ -39,8 +40,8 @@ def by_locreg(y: torch.Tensor, strength: float) -> tuple[torch.Tensor, str]:
     """The default restoration at a strength, and what it found."""
     noise = locreg.measure_noise(y)
     weights = default_weights(locreg.RestoreOptions(), noise.kind, grey=y.shape[1] == 1)
-    options = locreg.RestoreOptions(strength=strength)
-    restored = locreg.restore(y, locreg.load(weights), options=options, noise=noise)
+    options = with_noise(locreg.RestoreOptions(strength=strength), noise)
+    restored = locreg.restore(y, locreg.load(weights), options=options)
     return restored.image, f"{noise.kind} {noise.level:.4f}"
 
 

@@ -41,8 +41,9 @@ noisy = add_camera_noise(clean[0], camera, random)[None]
 
 noise = locreg.measure_noise(noisy)
 print(f"{noise.kind} noise of level {noise.level:.4f}")
-real = locreg.restore(noisy, locreg.load("denoise-real"), noise=noise)
-white = locreg.restore(noisy, locreg.load("denoise-rgb"), noise=noise)
+options = locreg.RestoreOptions(sigma=noise.level)
+real = locreg.restore(noisy, locreg.load("denoise-real"), options=options)
+white = locreg.restore(noisy, locreg.load("denoise-rgb"), options=options)
 
 # %%
 # Before and after, and what was removed

@@ -1,13 +1,14 @@
 """deblur, inpaint and upscale from the command line, on a real photograph."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import pyvips
 
 from conftest import save_picture
-from locreg.images.image_file import ImageFile, read_image, write_image
+from locreg.images.image_file import ImageFile, read_image, read_samples, write_image
 from locreg.regularizer.critic import PatchCritic, standard_layers
 from locreg.regularizer.weights import Weights, save_weights
 
@@ -104,16 +105,47 @@ def test_the_weights_that_restore_best_are_chosen(files, locreg, monkeypatch, mo
         assert json.loads(out)["weights"] == expected
 
 
-def test_an_image_without_white_noise_gets_a_hint(files, locreg, monkeypatch):
+def test_a_smooth_image_is_hardly_changed(files, locreg, monkeypatch):
     monkeypatch.chdir(files)
     ramp = np.linspace(0, 1, 60, dtype=np.float32)
     write_image(files / "smooth.png", np.broadcast_to(ramp, (3, 60, 60)).copy())
-    status, _, err = locreg("denoise", "smooth.png", "-o", "out.png")
+    assert locreg("denoise", "smooth.png", "-o", "out.png")[0] == 0
+    change = read_image(files / "out.png").pixels - read_image(files / "smooth.png").pixels
+    assert np.abs(change).max() < 2.5 / 255
+
+
+def test_the_line_says_what_was_found_and_removed(files, locreg, monkeypatch):
+    monkeypatch.chdir(files)
+    status, out, _ = locreg("denoise", "in.png", "-o", "out.png")
     assert status == 0
-    assert "hardly any white noise was found" in err
-    assert "--sigma, such as 0.03" in err
-    command = ("denoise", "smooth.png", "-o", "out.png", "--sigma", "0.03")
-    assert locreg(*command)[2] == ""
+    assert re.fullmatch(r"out\.png: white noise, sigma 0\.\d+, removed 0\.\d+, lam .*\n", out)
+    status, out, _ = locreg(
+        "denoise", "in.png", "-o", "out.png", "--gain", "0.01", "--read-noise", "0.02"
+    )
+    assert status == 0
+    assert "noise that grows with brightness (gain 0.01, read noise 0.02)" in out
+
+
+def test_strength_0_writes_the_input(files, locreg, monkeypatch):
+    monkeypatch.chdir(files)
+    assert locreg("denoise", "in.png", "-o", "out.png", "--strength", "0")[0] == 0
+    assert np.array_equal(read_samples(files / "in.png"), read_samples(files / "out.png"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--strength", "-1"), "strength must be from 0"),
+        (("--strength", "5"), "strength must be from 0"),
+        (("--noise", "poisson-gaussian", "--sigma", "0.1"), "no single level"),
+    ],
+)
+def test_noise_that_cannot_be_meant_is_wrong_usage(files, locreg, monkeypatch, more, words):
+    monkeypatch.chdir(files)
+    status, _, err = locreg("denoise", "in.png", "-o", "out.png", *more)
+    assert status == 2
+    assert words in err
+    assert not (files / "out.png").exists()
 
 
 def test_a_file_that_hardly_uses_its_range_gets_a_hint(files, locreg, monkeypatch):

@@ -58,9 +58,15 @@ def test_turning_an_image_does_not_change_a_symmetric_regularizer(turns):
     assert not torch.allclose(plain.fn(x.flip(2)), plain.fn(x))
 
 
-def test_a_symmetric_regularizer_needs_a_critic_of_stride_1():
+def test_a_stride_can_be_averaged_over_flips_but_its_scores_cannot():
+    critic = small_critic(stride=3)
+    plain, symmetric = LocalRegularizer(critic), LocalRegularizer(critic, symmetric=True)
+    x = random_image(1, 1, 10, 13)
+    seen = [torch.rot90(image, k, (2, 3)) for k in range(4) for image in (x, x.flip(3))]
+    expected = torch.stack([plain.value_and_grad(image)[0] for image in seen]).mean(0)
+    torch.testing.assert_close(symmetric.fn(x), expected)
     with pytest.raises(LocregError, match="stride 1"):
-        LocalRegularizer(small_critic(stride=3), symmetric=True)
+        symmetric.score_map(x)
 
 
 @given(sigma=st.floats(0, 1))

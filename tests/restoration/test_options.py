@@ -99,3 +99,28 @@ def test_options_cannot_be_changed():
         RestoreOptions().sigma = 0.1
     with pytest.raises(AttributeError):
         FileOptions().white = 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"strength": -1}, "strength must be from 0"),
+        ({"strength": 5}, "strength must be from 0"),
+        ({"strength": math.nan}, "strength must be from 0"),
+        ({"strength": 0.5, "lam": 0.1}, "give one of them"),
+        ({"noise": "pink"}, "noise must be one of"),
+        ({"noise": "poisson-gaussian", "sigma": 0.1}, "no single level"),
+        ({"gain": 0.01, "sigma": 0.1}, "no single level"),
+        ({"gain": 0.01, "noise": "camera"}, "leave them out"),
+        ({"gain": 0.0}, "gain must be positive"),
+        ({"read_noise": -0.1}, "at least 0"),
+    ],
+)
+def test_noise_that_cannot_be_meant_is_refused(values, words):
+    with pytest.raises(UsageError, match=words):
+        RestoreOptions(**values)
+
+
+def test_a_level_may_stand_beside_a_kind_of_one_level():
+    for kind in ("white", "camera"):
+        assert RestoreOptions(noise=kind, sigma=0.1).noise == kind

@@ -6,11 +6,16 @@ import torch
 from conftest import Scaling, conditioned_regularizer, random_image
 from locreg.degradation.deepinv_operators import blur_circular, blur_unknown_border
 from locreg.degradation.kernels import gaussian_kernel
+from locreg.degradation.measure_noise import MeasuredNoise, growing_noise
 from locreg.degradation.noise import NoiseRange
+from locreg.degradation.noise_kinds import level_map
 from locreg.errors import LocregError, UsageError
+from locreg.regularizer.criterion_record import DenoisingRecord
 from locreg.regularizer.critic import PatchCritic, standard_layers
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.weights import Weights
 from locreg.restoration.defaults import default_solver, usual_steps
+from locreg.restoration.find_noise import with_noise
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.tasks import deblur
@@ -165,3 +170,58 @@ def test_a_critic_is_refused_by_solvers_that_need_a_noise_level(solver):
             torch.zeros(1, 1, 8, 8), regularizer, options=RestoreOptions(lam=0.1, solver=solver)
         )
     assert default_solver(regularizer, denoising=True) == AdamOptions()
+
+
+def test_strength_is_the_length_of_the_step_or_a_factor_of_the_level():
+    regularizer = conditioned_regularizer()
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)
+
+    def at(strength):
+        return restore(y, regularizer, options=RestoreOptions(sigma=0.1, strength=strength)).image
+
+    assert torch.equal(at(0), y)
+    torch.testing.assert_close(at(0.3), y + 0.3 * (at(1) - y))
+    torch.testing.assert_close(at(2), y - 0.2 * regularizer.grad(y, 0.2))
+
+
+def test_noise_that_grows_with_brightness_has_a_level_for_each_pixel():
+    regularizer = conditioned_regularizer(kinds="real")
+    y = random_image(1, 1, 40, 40, dtype=torch.float32)
+    options = RestoreOptions(gain=0.02, read_noise=0.05)
+    levels = level_map(y, 0.02, 0.05)
+    channels = LocalRegularizer(regularizer.critic.with_level_channel())
+    gradient = channels.grad(torch.cat([y, levels], 1))[:, :1]
+    found = restore(y, regularizer, options=options)
+    assert found.noise.kind == "poisson-gaussian"
+    torch.testing.assert_close(found.image, y - levels * gradient)
+    # An energy that never saw such noise takes one level for all pixels.
+    plain = conditioned_regularizer()
+    mean = restore(y, plain, options=options)
+    assert mean.sigma == pytest.approx(float(levels.square().mean().sqrt()))
+    torch.testing.assert_close(mean.image, y - mean.sigma * plain.grad(y, mean.sigma))
+
+
+def colour_regularizer(**criterion):
+    critic = PatchCritic(standard_layers((4,) * 3, "silu"), noise_conditioned=True)
+    weights = Weights(critic=critic.requires_grad_(False), criterion=DenoisingRecord(**criterion))
+    return LocalRegularizer(weights)
+
+
+def test_a_grey_image_is_restored_as_three_equal_channels():
+    y = random_image(2, 1, 12, 9, dtype=torch.float32)
+    options = RestoreOptions(sigma=0.1)
+    found = restore(y, colour_regularizer(kinds="real"), options=options)
+    colour = restore(y.expand(-1, 3, -1, -1), colour_regularizer(kinds="real"), options=options)
+    torch.testing.assert_close(found.image, colour.image.mean(1, keepdim=True))
+    torch.testing.assert_close(found.residual, y - found.image)
+    with pytest.raises(LocregError, match="image is grey"):
+        restore(y, colour_regularizer(), options=options)
+
+
+def test_known_noise_is_not_measured_again():
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)  # too small to measure
+    for noise in (MeasuredNoise(kind="camera", level=0.2), growing_noise(y, 0.1, 0.05)):
+        options = with_noise(RestoreOptions(strength=0.5), noise)
+        found = restore(y, conditioned_regularizer(), options=options)
+        assert found.noise == noise
+        assert found.sigma == noise.level

@@ -48,11 +48,11 @@ class LocalRegularizer(nn.Module):
             support it; the gradient is then wrong by 1% at usual noise levels. This is good enough
             for one or two gradient steps and for annealing, but not for solvers that converge.
         symmetric: average R over the 8 flips and turns of the image, which takes 8 times as long. A
-            gradient step is then the self-ensemble of a denoiser. Only for critics of stride 1.
+            gradient step is then the self-ensemble of a denoiser.
 
     Raises:
         LocregError: when the tile is below 1, the precision is unknown, or ``symmetric`` is given
-            for a stride above 1 or for learned noise.
+            for learned noise.
     """
 
     explicit_prior = True
@@ -78,8 +78,6 @@ class LocalRegularizer(nn.Module):
             raise LocregError(
                 "Learned noise may have a direction: R cannot be averaged over flips and turns."
             )
-        if symmetric and weights.critic.stride > 1:
-            raise LocregError("Only a critic of stride 1 can be averaged over flips and turns.")
         self.critic = weights.critic
         self.calibration = weights.calibration
         self.tile = tile
@@ -117,7 +115,7 @@ class LocalRegularizer(nn.Module):
     @property
     def takes_level_maps(self) -> bool:
         """Whether R was trained with noise levels that differ between the pixels of an image."""
-        return self.noise_conditioned and self._denoising.kinds == "real"
+        return self.noise_conditioned and self._denoising.kinds == "real" and not self.symmetric
 
     @property
     def takes_grey(self) -> bool:
@@ -182,6 +180,8 @@ class LocalRegularizer(nn.Module):
         """
         if self._takes_level(sigma):
             return self.at(_level(sigma)).fn(x)
+        if self.symmetric and self.critic.stride > 1:  # the maps of two orientations do not match
+            return self.value_and_grad(x)[0].to(x.dtype)
         return self.score_map(x).flatten(1).sum(1, dtype=torch.float64).to(x.dtype)
 
     @torch.no_grad()
@@ -242,9 +242,12 @@ class LocalRegularizer(nn.Module):
         With a stride, H and W are divided by it and rounded up.
 
         Raises:
-            LocregError: as `value_and_grad`.
+            LocregError: as `value_and_grad`, or when R is averaged over flips and turns and the
+                stride is above 1.
         """
         self._check(x)
+        if self.symmetric and self.critic.stride > 1:
+            raise LocregError("Only scores of stride 1 can be averaged over flips and turns.")
         if not self.symmetric:
             return tiled_gradient.scores(self.critic, x, self._tile(x), self._dtype)
         maps = (

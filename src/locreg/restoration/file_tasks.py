@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from locreg.degradation.kernels import antialiasing_kernel, read_kernel
-from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
 from locreg.regularizer.local_regularizer import LocalRegularizer
@@ -31,10 +30,9 @@ class RestoreImage(Protocol):
         regularizer: LocalRegularizer,
         *,
         options: RestoreOptions,
-        noise: MeasuredNoise | None,
         on_step: OnStep | None,
     ) -> Restoration:
-        """Restore the pixels y (1, C, H, W) of an image; its noise may be known for denoising."""
+        """Restore the pixels y (1, C, H, W) of an image."""
 
 
 def _any_image(_: ImageFile) -> None:
@@ -67,20 +65,6 @@ class FileTask:
         return self.name == "denoise"
 
 
-def _without_noise(
-    task: Callable[..., Restoration],
-    y: Tensor,
-    regularizer: LocalRegularizer,
-    *,
-    options: RestoreOptions,
-    noise: MeasuredNoise | None,
-    on_step: OnStep | None,
-) -> Restoration:
-    """A task with an operator, which measures the noise in its own way."""
-    assert noise is None
-    return task(y, regularizer, options=options, on_step=on_step)
-
-
 def denoise_task() -> FileTask:
     """Remove noise: `locreg.restore`."""
     return FileTask(name="denoise", restore=restore)
@@ -102,7 +86,7 @@ def deblur_task(
     matrix = read_kernel(kernel, normalize=normalize_kernel)
     return FileTask(
         name="deblur",
-        restore=partial(_without_noise, partial(deblur, kernel=matrix, border=border)),
+        restore=partial(deblur, kernel=matrix, border=border),
         settings={"kernel": kernel, "border": border},
         inputs=(Path(kernel),),
     )
@@ -124,7 +108,7 @@ def inpaint_task(mask: Path) -> FileTask:
 
     return FileTask(
         name="inpaint",
-        restore=partial(_without_noise, partial(inpaint, known=known)),
+        restore=partial(inpaint, known=known),
         settings={"mask": str(mask)},
         inputs=(mask,),
         check=check,
@@ -141,7 +125,7 @@ def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> File
     antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
     return FileTask(
         name="upscale",
-        restore=partial(_without_noise, partial(upscale, factor=factor, antialiasing=antialiasing)),
+        restore=partial(upscale, factor=factor, antialiasing=antialiasing),
         settings={"factor": factor, "antialiasing": antialiasing},
         factor=factor,
     )

@@ -41,6 +41,13 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
     )
 
 
+def with_noise(options: RestoreOptions, noise: MeasuredNoise) -> RestoreOptions:
+    """The options with this noise, so that `find_noise` need not measure it again."""
+    if noise.gain is None:
+        return replace(options, noise=noise.kind, sigma=noise.level)
+    return replace(options, noise=noise.kind, gain=noise.gain, read_noise=noise.read_noise)
+
+
 def noise_of_level(y: Tensor, sigma: float) -> MeasuredNoise:
     """Noise of a given level in an image y (1, C, H, W); its kind is found in the image.
 

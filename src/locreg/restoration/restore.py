@@ -51,7 +51,6 @@ def restore(
     operator: LinearOperator | None = None,
     options: RestoreOptions = RestoreOptions(),
     *,
-    noise: MeasuredNoise | None = None,
     start: Tensor | None = None,
     observed: Tensor | None = None,
     estimate: Callable[[Tensor], float] | None = None,
@@ -69,7 +68,6 @@ def restore(
         options: noise level, lam and solver. With an operator, a noise level below `LEAST_SIGMA` is
             replaced by it: without noise lam would be 0, and what A does not observe would stay
             unchanged.
-        noise: the noise of y, if it has been measured before (`find_noise`), for denoising.
         start: where the solver starts, in the operator's domain; by default A*y. Without an
             operator the default is y, and gradient steps accept no other start.
         observed: mask that expands to the shape of y, True where y was observed; by default
@@ -89,11 +87,10 @@ def restore(
     denoising = operator is None
     _check_observation(y, operator)
     if denoising and y.shape[1] != regularizer.in_channels:
-        arguments = (noise, start, observed, estimate, on_step)
+        arguments = (start, observed, estimate, on_step)
         return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
-    if noise is None:
-        noise = _noise(y, options, regularizer, estimate, denoising)
+    noise = _noise(y, options, regularizer, estimate, denoising)
     plan = plan_solver(options, regularizer, y, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
@@ -151,7 +148,6 @@ def _denoise_other_channels(
     y: Tensor,
     regularizer: LocalRegularizer,
     options: RestoreOptions,
-    noise: MeasuredNoise | None,
     start: Tensor | None,
     observed: Tensor | None,
     estimate: Callable[[Tensor], float] | None,
@@ -179,7 +175,6 @@ def _denoise_other_channels(
             channels,
             regularizer,
             options=options,
-            noise=noise,
             start=like(start, channels),
             observed=like(observed, channels),
             estimate=estimate,

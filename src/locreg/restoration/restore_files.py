@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locreg.arguments import torch_device
-from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.image_file import (
     ImageFile,
@@ -27,7 +26,7 @@ from locreg.images.image_file import (
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
-from locreg.restoration.find_noise import find_noise, noise_of_level
+from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
 from locreg.restoration.jobs import Job, plan_jobs
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore import Restoration
@@ -195,15 +194,12 @@ def _restore_file(
     y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
     with _named_in_errors(job.source):
         task.check(image)
-        noise = None
         if name == "auto":
-            name, noise = _choose_weights(y, task, restoration_options)
+            name, restoration_options = _choose_weights(y, task, restoration_options)
         regularizer = weights.get(name)
         solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
         with events.progress(job.source.name, solver.steps) as on_step:
-            restoration = task.restore(
-                y, regularizer, options=restoration_options, noise=noise, on_step=on_step
-            )
+            restoration = task.restore(y, regularizer, options=restoration_options, on_step=on_step)
     if restoration.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
     pixels = restoration.image[0].cpu().numpy()
@@ -222,17 +218,17 @@ def _named_in_errors(source: Path) -> Iterator[None]:
 
 def _choose_weights(
     y: Tensor, task: FileTask, options: RestoreOptions
-) -> tuple[str, MeasuredNoise | None]:
-    """The packaged weights that suit the noise of y (1, C, H, W), and the noise if it is known.
+) -> tuple[str, RestoreOptions]:
+    """The packaged weights that suit the noise of y (1, C, H, W), and options that describe it.
 
     Only denoising by an energy looks at the noise.
     """
     grey = y.shape[1] == 1
     if not task.denoises or not takes_energy(options):
-        return default_weights(options, "white", grey=grey), None
+        return default_weights(options, "white", grey=grey), options
     kind_alone = options.sigma != "auto" and options.noise == "auto"
     noise = noise_of_level(y, float(options.sigma)) if kind_alone else find_noise(y, options)
-    return default_weights(options, noise.kind, grey=grey), noise
+    return default_weights(options, noise.kind, grey=grey), with_noise(options, noise)
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:
