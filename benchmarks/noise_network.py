@@ -30,7 +30,7 @@ from locreg.images.patches import PatchPool
 from locreg.images.sources import split_sources
 from locreg.training.augmentation import vary_colours
 
-SIZE, GREY, CLEAN = 128, 0.15, 0.15
+SIZE, GREY, CLEAN = 128, 0.15, 0.1
 NEW, KEPT, BATCH = 4, 1000, 24  # patches: new in each step, kept, and in a batch
 SHARES = NoiseShares(
     white=0.3, camera=0.4, poisson_gaussian=0.1, film=0.08, scanner=0.06, compression=0.06

@@ -4,6 +4,7 @@ The photograph is scikit-image's Chelsea (CC0, Stefan van der Walt).
 """
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,20 @@ from numpy.typing import NDArray
 from skimage.data import chelsea
 
 import locreg
+from locreg.degradation.camera_noise import add_camera_noise, draw_camera
 from locreg.images.image_file import read_image, write_image
 from locreg.images.metrics import psnr
 
 ROOT = Path(__file__).parents[1]
-SIGMA = 0.1
+# A high sensitivity, and the usual smoothing in the camera.
+CAMERA = {
+    "shot": 0.01,
+    "read": 2e-5,
+    "luma_blur": 0.6,
+    "chroma_blur": 1.0,
+    "scale": 1.0,
+    "quality": None,
+}
 JPEG_LEVEL = 0.084  # noise level that benchmarks/unknown.py learned from two folders
 
 
@@ -31,18 +41,19 @@ def main() -> None:
 
 
 def before_and_after() -> None:
-    """Add noise, restore the file as a user would, and draw both."""
+    """Take a photograph with a simulated camera, restore the file as a user would, draw both."""
     clean = chelsea().transpose(2, 0, 1).astype(np.float32) / 255
-    noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
-    write_image(ROOT / "examples" / "noisy.png", clean + SIGMA * noise)
-    noisy = read_image(ROOT / "examples" / "noisy.png").pixels
+    random = np.random.default_rng(0)
+    y = add_camera_noise(torch.from_numpy(clean), replace(draw_camera(random), **CAMERA), random)
+    file = ROOT / "examples" / "noisy.jpg"
+    write_image(file, y.numpy())
+    noisy = torch.from_numpy(read_image(file).pixels)[None]
 
-    y = torch.from_numpy(noisy)[None]
-    restoration = locreg.restore(
-        y, locreg.load("denoise-rgb"), options=locreg.RestoreOptions(sigma="auto")
-    )
-    name = f"restored (noise level found: {restoration.sigma:.3f})"
-    draw("before_after.png", clean, {"noisy": y, name: restoration.image})
+    noise = locreg.measure_noise(noisy)
+    options = locreg.RestoreOptions(noise=noise.kind, sigma=noise.level)
+    restoration = locreg.restore(noisy, locreg.load("denoise-real"), options=options)
+    name = f"restored ({noise.kind} noise of level {noise.level:.3f} found)"
+    draw("before_after.png", clean, {"photograph": noisy, name: restoration.image})
 
 
 def jpeg() -> None:

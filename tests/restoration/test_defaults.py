@@ -76,9 +76,20 @@ def test_a_second_step_needs_a_level_of_the_training():
     ],
 )
 def test_the_packaged_weights_fit_the_options(options, kind):
-    assert default_weights(options, grey=True) == f"{kind}-gray"
-    assert default_weights(options, grey=False) == f"{kind}-rgb"
+    assert default_weights(options, "white", grey=True) == f"{kind}-gray"
+    assert default_weights(options, "white", grey=False) == f"{kind}-rgb"
     assert load(f"{kind}-gray").noise_conditioned == (kind == "denoise")
+
+
+@pytest.mark.parametrize("noise", ["camera", "poisson-gaussian"])
+def test_other_noise_has_one_energy_for_colour_and_grey(noise):
+    for grey in (True, False):
+        name = default_weights(RestoreOptions(), noise, grey=grey)
+        assert load(name).takes_grey
+        assert load(name).takes_level_maps
+        # A solver of critics does not ask for the kind of noise.
+        options = RestoreOptions(solver=AdamOptions())
+        assert default_weights(options, noise, grey=grey).startswith("ridge")
 
 
 def test_lam_of_an_operator_is_a_share_of_that_of_denoising():

@@ -92,7 +92,7 @@ def draw_camera(random: np.random.Generator) -> Camera:
     matrix = torch.einsum("k,kij->ij", shares, _XYZ_TO_CAMERA) @ _RGB_TO_XYZ
     log_shot = random.uniform(math.log(_LEAST_SHOT), math.log(_MOST_SHOT))
     log_read = 2.18 * log_shot + 1.20 + random.normal(0, 0.26)  # Brooks et al., from real cameras
-    luma_blur = _or_none(random, 0.9, 0.4, 1.2)
+    luma_blur = _or_none(random, 0.95, 0.45, 1.3)
     return Camera(
         matrix=matrix / matrix.sum(1, keepdim=True),  # white stays white
         red_gain=random.uniform(*_RED_GAIN),
@@ -105,7 +105,7 @@ def draw_camera(random: np.random.Generator) -> Camera:
         phase=(int(random.integers(2)), int(random.integers(2))),
         luma_blur=luma_blur,
         chroma_blur=luma_blur + _or_none(random, 0.8, 0.2, 1.5),
-        sharpening=_or_none(random, 0.4, 0.1, 0.6),
+        sharpening=_or_none(random, 0.3, 0.1, 0.6),
         scale=_or_none(random, 0.3, *_SCALES) or 1.0,
         quality=round(_BEST - (_BEST - _WORST) * random.random() ** 2)
         if random.random() < 0.8

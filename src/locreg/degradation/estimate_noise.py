@@ -15,6 +15,7 @@ from locreg.errors import LocregError
 
 _PATCH = 8  # side of the patches whose covariance is computed, in pixels
 _BLOCK = 16  # side of the blocks whose smoothest give the noise level, in pixels
+_MOST_CLIPPED = 0.1  # share of clipped values from which a patch is left out
 _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
 
@@ -24,9 +25,10 @@ def estimate_sigma(x: Tensor) -> float:
 
     The smallest eigenvalues of the covariance of 8x8 patches contain noise only. The largest
     eigenvalue is dropped until the mean of the rest is no larger than their median: then none
-    stands out as signal. If the channels are linearly dependent, as in a grey image stored as
-    colour, some eigenvalues are 0 whatever the noise; then each channel is measured on its own, and
-    the variances are averaged.
+    stands out as signal. Patches without noise of their own are left out: constant ones, such as
+    letterbox bars, and clipped ones. If the channels are linearly dependent, as in a grey image
+    stored as colour, some eigenvalues are 0 whatever the noise; then each channel is measured on
+    its own, and the variances are averaged.
 
     Chen, Zhu, Heng, *An efficient statistical method for image noise level estimation*, ICCV 2015.
 
@@ -41,6 +43,9 @@ def estimate_sigma(x: Tensor) -> float:
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
     patches = x[0].unfold(1, _PATCH, apart).unfold(2, _PATCH, apart).flatten(3).flatten(1, 2)
+    patches = _with_noise(patches)
+    if patches.shape[1] < 2 * patches.shape[0] * patches.shape[2]:
+        return 0.0
     joint = _covariance_eigenvalues(patches.permute(1, 0, 2).flatten(1))
     if joint[0] > 1e-12 * joint[-1]:
         return math.sqrt(_noise_variance(joint))
@@ -79,6 +84,17 @@ def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
         raise LocregError("Too few neighbouring pixels are known to estimate sigma: give it.")
     variances = block(squares)[:, enough] / counts[enough]
     return math.sqrt(float(variances.double().quantile(0.2, dim=1).mean()))
+
+
+def _with_noise(patches: Tensor) -> Tensor:
+    """Those of the patches (C, N, 64) that are neither constant nor clipped for a tenth."""
+    constant = (patches.amax(2) == patches.amin(2)).all(0)
+    clipped = ((patches == 0) | (patches == 1)).float().mean((0, 2)) > _MOST_CLIPPED
+    kept = ~constant & ~clipped
+    # Where all is clipped, as with noise that is stronger than the image, the rest is too special.
+    if kept.sum() < 2 * patches.shape[0] * patches.shape[2]:
+        kept = ~constant
+    return patches[:, kept]
 
 
 def _covariance_eigenvalues(samples: Tensor) -> NDArray[np.float64]:

@@ -161,7 +161,7 @@ def _windows(x: Tensor) -> Iterator[Tensor]:
 
 def _spoilt(x: Tensor) -> Tensor:
     """(H, W), 1 where a pixel of x (C, H, W) is clipped or equals its neighbours, else 0."""
-    clipped = ((x <= 0) | (x >= 1)).any(0)
+    clipped = ((x == 0) | (x == 1)).any(0)
     apart = F.pad((x[:, 1:, 1:] - x[:, :-1, :-1]).abs().amax(0), (0, 1, 0, 1))
     beside = F.pad((x[:, :, 1:] - x[:, :, :-1]).abs().amax(0), (0, 1))
     return (clipped | ((apart == 0) & (beside == 0))).float()

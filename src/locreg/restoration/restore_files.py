@@ -20,6 +20,7 @@ from locreg.images.image_file import (
     ImageFile,
     check_writable,
     hint_at_unused_range,
+    is_grey,
     read_image,
     write_image,
 )
@@ -195,7 +196,8 @@ def _restore_file(
     with _named_in_errors(job.source):
         task.check(image)
         if name == "auto":
-            name, restoration_options = _choose_weights(y, task, restoration_options)
+            grey = is_grey(image.pixels)
+            name, restoration_options = _choose_weights(y, grey, task, restoration_options)
         regularizer = weights.get(name)
         solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
         with events.progress(job.source.name, solver.steps) as on_step:
@@ -217,13 +219,12 @@ def _named_in_errors(source: Path) -> Iterator[None]:
 
 
 def _choose_weights(
-    y: Tensor, task: FileTask, options: RestoreOptions
+    y: Tensor, grey: bool, task: FileTask, options: RestoreOptions
 ) -> tuple[str, RestoreOptions]:
     """The packaged weights that suit the noise of y (1, C, H, W), and options that describe it.
 
     Only denoising by an energy looks at the noise.
     """
-    grey = y.shape[1] == 1
     if not task.denoises or not takes_energy(options):
         return default_weights(options, "white", grey=grey), options
     kind_alone = options.sigma != "auto" and options.noise == "auto"
