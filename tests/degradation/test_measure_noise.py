@@ -39,8 +39,8 @@ def test_noise_of_a_camera_is_found_where_its_white_part_is_small(scene, seed):
     assert found.level == pytest.approx(float((y - scene).square().mean().sqrt()), rel=0.35)
 
 
-def test_a_clean_photograph_has_hardly_any_noise(scene):
-    assert measure_noise(scene).level < 0.006
+def test_a_clean_photograph_has_little_noise(scene):
+    assert measure_noise(scene).level < 0.012
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from locreg.degradation.noise import LEAST_NOISE
 from locreg.regularizer.weights import Weights
 from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_files import RestoredFile
@@ -78,7 +79,8 @@ def _found(noise: dict[str, Any] | None) -> str:
             f"noise that grows with brightness (gain {noise['gain']:.3g}, read noise "
             f"{noise['read_noise']:.3g}), "
         )
-    return f"{noise['kind']} noise, "
+    kind = "hardly any noise" if noise["level"] < LEAST_NOISE else f"{noise['kind']} noise"
+    return f"{kind}, "
 
 
 def weights_record(name: str, weights: Weights) -> dict[str, Any]:
