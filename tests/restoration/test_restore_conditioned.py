@@ -225,3 +225,10 @@ def test_known_noise_is_not_measured_again():
         found = restore(y, conditioned_regularizer(), options=options)
         assert found.noise == noise
         assert found.sigma == noise.level
+
+
+@pytest.mark.parametrize("given", [{"noise": "camera"}, {"gain": 0.01}, {"read_noise": 0.01}])
+def test_a_kind_of_noise_is_for_denoising(given):
+    y = random_image(1, 1, 9, 9, dtype=torch.float32)
+    with pytest.raises(UsageError, match="are for denoising"):
+        restore(y, conditioned_regularizer(), Scaling(2.0), options=RestoreOptions(**given))

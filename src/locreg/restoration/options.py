@@ -85,6 +85,11 @@ class RestoreOptions:
         if self.strength != 1 and self.lam is not None:
             raise UsageError("strength and lam both set how much is removed: give one of them.")
 
+    @property
+    def describes_noise(self) -> bool:
+        """Whether the kind of the noise, or how it grows with brightness, is given."""
+        return self.noise != "auto" or self.gain is not None or self.read_noise is not None
+
     def _check_growing_noise(self) -> None:
         given = self.gain is not None or self.read_noise is not None
         if given and self.noise not in ("auto", "poisson-gaussian"):

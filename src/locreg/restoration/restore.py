@@ -86,6 +86,8 @@ def restore(
     begin = time.perf_counter()
     denoising = operator is None
     _check_observation(y, operator)
+    if not denoising and options.describes_noise:
+        raise UsageError("noise, gain and read_noise are for denoising: leave them out.")
     if denoising and y.shape[1] != regularizer.in_channels:
         arguments = (start, observed, estimate, on_step)
         return _denoise_other_channels(y, regularizer, options, *arguments)
