@@ -5,8 +5,8 @@
 Most patches get noise of a random kind (`locreg.degradation.noise_kinds`), the others stay clean.
 The network predicts log s around each pixel and a weight w. The loss is the negative logarithm of a
 Laplace density, w |log s - log s_true| - log w, plus the error of the weighted mean over the patch.
-The true level is the local root mean square of the noise, or the level itself if the noise is
-white.
+The true level is the local root mean square of the noise, or the level itself if that hardly
+varies.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SHARES = NoiseShares(
 )
 LEAST = 0.002  # level below which noise counts as none
 LOCAL = 6.0  # standard deviation in pixels of the window of a local level
+SAME = 0.15  # relative spread of the local levels up to which they count as equal
 
 
 def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
@@ -48,11 +49,11 @@ def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
         x = x.mean(0, keepdim=True).expand(3, -1, -1) if grey else x
         y, level = degrade(x, SHARES, random)
         y, level = single_channel(x, y, level) if grey else (y, level)
-        y, level = (x, 0 * level) if random.random() < CLEAN else (y, level)
+        y, level = (x, LEAST) if random.random() < CLEAN else (y, level)
         y = (y.clamp(0, 1) * 255).round() / 255 if random.random() < 0.5 else y
-        squares = (y - x).square().mean(0, keepdim=True)
-        same = abs(float(squares.mean().sqrt()) - float(level.mean())) < 0.03 * float(level.mean())
-        local = level[0] if same and level.std() == 0 else blur(squares, LOCAL)[0].sqrt()
+        local = blur((y - x).square().mean(0, keepdim=True), LOCAL)[0].sqrt()
+        if local.std() < SAME * local.mean():
+            local = torch.full_like(local, level)
         made.append((y, local.clamp_min(LEAST).log()))
     return made
 

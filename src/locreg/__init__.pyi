@@ -19,7 +19,6 @@ from .regularizer.critic import wide_layers as wide_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
 from .regularizer.local_regularizer import load as load
 from .regularizer.ridge import ridge_critic as ridge_critic
-from .regularizer.varying_level import VaryingRegularizer as VaryingRegularizer
 from .regularizer.weights import Calibration as Calibration
 from .regularizer.weights import Weights as Weights
 from .regularizer.weights import load_weights as load_weights

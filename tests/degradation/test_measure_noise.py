@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from locreg.degradation.camera_noise import add_camera_noise, draw_camera
 from locreg.degradation.measure_noise import growing_noise, measure_noise
 from locreg.degradation.noise import add_noise
-from locreg.degradation.noise_kinds import level_map
 from locreg.errors import LocregError
 
 
@@ -83,15 +82,12 @@ def test_noise_that_grows_with_brightness_is_found(scene, gain):
     assert found.gain == pytest.approx(gain, rel=0.35)
 
 
-def test_the_relative_level_is_that_of_the_formula(scene):
+def test_the_level_of_growing_noise_is_its_root_mean_square(scene):
     noise = growing_noise(scene, gain=0.02, read_noise=0.01)
-    levels = noise.level * noise.relative_level(scene)
-    assert torch.allclose(levels, level_map(scene, 0.02, 0.01))
-    assert noise.level == pytest.approx(float(levels.square().mean().sqrt()), rel=1e-5)
-
-
-def test_constant_noise_has_no_level_map(scene):
-    assert measure_noise(add_noise(scene, 0.1, 0), "white").relative_level(scene) is None
+    assert noise.level**2 == pytest.approx(float((0.02 * scene + 0.01**2).mean()), rel=1e-4)
+    scaled = noise.scaled_to(0.2)
+    again = growing_noise(scene, scaled.gain, scaled.read_noise)
+    assert (scaled.level, again.level) == pytest.approx((0.2, 0.2))
 
 
 def test_a_large_image_is_sampled_well(scene):

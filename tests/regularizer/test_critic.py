@@ -60,16 +60,6 @@ def test_a_wide_critic_is_half_a_square():
     assert torch.allclose(critic(z, level), 9 * scores, rtol=1e-4)
 
 
-def test_a_level_for_each_pixel_is_an_input_channel():
-    critic = PatchCritic(wide_layers((6, 6)), noise_conditioned=True).requires_grad_(False)
-    z, level = torch.rand(2, 3, 20, 22), torch.rand(2, 1, 20, 22)
-    expected = critic.with_level_channel()(torch.cat([z, level], 1))
-    assert torch.equal(critic(z, level), expected)
-    constant = torch.tensor([0.1, 0.2])
-    everywhere = constant.view(2, 1, 1, 1).expand(-1, -1, 20, 22)
-    assert torch.equal(critic(z, everywhere), critic(z, constant))
-
-
 def test_a_wide_critic_of_grey_images_takes_a_third_of_the_noise():
     """The mean of a step on equal channels at level sqrt(3) s is a grey step at level s."""
     colour = PatchCritic(wide_layers((6, 6)), noise_conditioned=True)

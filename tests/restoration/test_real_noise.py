@@ -56,12 +56,12 @@ def test_a_grey_photograph_is_restored(scene, regularizer):
     assert psnr(restored, grey) > psnr(y, grey) + 3
 
 
-def test_noise_of_a_sensor_is_removed_better_with_a_level_for_each_pixel(scene, regularizer):
+def test_noise_of_a_sensor_is_removed_better_after_making_it_white(scene):
     gain, read_noise = 0.03, 0.01
     counts = np.random.default_rng(0).poisson(scene.numpy() / gain).astype(np.float32)
     noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(0))
     y = gain * torch.from_numpy(counts) + read_noise * noise
-    growing = RestoreOptions(gain=gain, read_noise=read_noise)
-    varying = restore(y, regularizer, options=growing)
-    constant = restore(y, regularizer, options=RestoreOptions(sigma=varying.sigma))
-    assert psnr(varying.image, scene) > psnr(constant.image, scene)
+    regularizer = load("denoise-rgb")
+    growing = restore(y, regularizer, options=RestoreOptions(gain=gain, read_noise=read_noise))
+    constant = restore(y, regularizer, options=RestoreOptions(sigma=growing.sigma))
+    assert psnr(growing.image, scene) > psnr(constant.image, scene) + 0.5

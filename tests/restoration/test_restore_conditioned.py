@@ -8,7 +8,7 @@ from locreg.degradation.deepinv_operators import blur_circular, blur_unknown_bor
 from locreg.degradation.kernels import gaussian_kernel
 from locreg.degradation.measure_noise import MeasuredNoise, growing_noise
 from locreg.degradation.noise import NoiseRange
-from locreg.degradation.noise_kinds import level_map
+from locreg.degradation.stabilize_variance import Stabilisation
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.criterion_record import DenoisingRecord
 from locreg.regularizer.critic import PatchCritic, standard_layers
@@ -184,21 +184,17 @@ def test_strength_is_the_length_of_the_step_or_a_factor_of_the_level():
     torch.testing.assert_close(at(2), y - 0.2 * regularizer.grad(y, 0.2))
 
 
-def test_noise_that_grows_with_brightness_has_a_level_for_each_pixel():
-    regularizer = conditioned_regularizer(kinds="real")
-    y = random_image(1, 1, 40, 40, dtype=torch.float32)
-    options = RestoreOptions(gain=0.02, read_noise=0.05)
-    levels = level_map(y, 0.02, 0.05)
-    channels = LocalRegularizer(regularizer.critic.with_level_channel())
-    gradient = channels.grad(torch.cat([y, levels], 1))[:, :1]
-    found = restore(y, regularizer, options=options)
+def test_noise_that_grows_with_brightness_is_made_white_first():
+    regularizer = conditioned_regularizer()
+    y = random_image(1, 1, 20, 20, dtype=torch.float32)
+    transform = Stabilisation.of(y, 0.02, 0.05)
+    z = transform.forward(y)
+    white = restore(z, regularizer, options=RestoreOptions(sigma=transform.level)).image
+    found = restore(y, regularizer, options=RestoreOptions(gain=0.02, read_noise=0.05))
     assert found.noise.kind == "poisson-gaussian"
-    torch.testing.assert_close(found.image, y - levels * gradient)
-    # An energy that never saw such noise takes one level for all pixels.
-    plain = conditioned_regularizer()
-    mean = restore(y, plain, options=options)
-    assert mean.sigma == pytest.approx(float(levels.square().mean().sqrt()))
-    torch.testing.assert_close(mean.image, y - mean.sigma * plain.grad(y, mean.sigma))
+    torch.testing.assert_close(found.image, transform.inverse(white))
+    torch.testing.assert_close(found.residual, y - found.image)
+    assert found.sigma == pytest.approx(float((0.02 * y.mean() + 0.05**2).sqrt()))
 
 
 def colour_regularizer(**criterion):

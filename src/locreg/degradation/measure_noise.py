@@ -22,14 +22,12 @@ from torch import Tensor
 
 from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.noise import NoiseKind
-from locreg.degradation.noise_kinds import level_map
 from locreg.degradation.noise_network import NoiseNetwork, noise_network
 
 _WINDOW = 125  # side of the windows that a large image is sampled with, in pixels
 _MOST_PIXELS = 600_000  # a larger image is sampled
 _MOST_SPOILT = 0.1  # share of clipped or constant pixels around a place that leaves it out
 _FEWEST_PLACES = 20  # fewer usable places give no level
-_LEAST_LEVEL = 0.002  # half a step of an 8-bit image
 _MOST_WEIGHT = 4.0  # largest log weight of a place
 _WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
 _AROUND = 13  # side of the middle of a window whose brightness counts, in pixels
@@ -64,15 +62,6 @@ class MeasuredNoise:
         return replace(
             self, level=level, gain=ratio**2 * self.gain, read_noise=ratio * self.read_noise
         )
-
-    def relative_level(self, y: Tensor) -> Tensor | None:
-        """The level at each pixel of y (B, C, H, W), divided by ``level``: (B, 1, H, W).
-
-        None if the level is the same everywhere.
-        """
-        if self.gain is None or self.read_noise is None or self.level == 0:
-            return None
-        return level_map(y, self.gain, self.read_noise).clamp_min(_LEAST_LEVEL) / self.level
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> Meas
 
 def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
     """Noise of variance gain b + read_noise^2 at brightness b, in an image x (B, C, H, W)."""
-    level = float(level_map(x, gain, read_noise).square().mean().sqrt())
+    level = math.sqrt(gain * float(x.mean().clamp_min(0)) + read_noise**2)
     return MeasuredNoise(kind="poisson-gaussian", level=level, gain=gain, read_noise=read_noise)
 
 

@@ -17,18 +17,16 @@ from torch import Tensor
 from locreg.degradation.camera_noise import add_camera_noise, blur, compress, draw_camera
 from locreg.degradation.noise import NoiseShares
 
-_MOST_WHITE = 0.5  # largest level of white noise
+_LEAST_WHITE, _MOST_WHITE = 1e-4, 0.5  # levels of white noise
 _LEAST_LEVEL = 0.002  # half a step of an 8-bit image, below which noise hardly counts
-_LEVEL_BLUR = 1.5  # standard deviation in pixels of the filter before a level map is taken
 
 
 def degrade(
     x: Tensor, shares: NoiseShares, random: np.random.Generator, weaker: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """A noisy version of a clean image x (3, H, W) in [0, 1], and its noise level (1, H, W).
+) -> tuple[Tensor, float]:
+    """A noisy version of a clean image x (3, H, W) in [0, 1], and its noise level.
 
-    The noise level is the standard deviation of the noise. It is the same everywhere but for
-    `poisson_gaussian`, where it is that of `level_map`.
+    The noise level is the standard deviation of white noise, or the root mean square of any other.
 
     Args:
         x: the clean image.
@@ -44,66 +42,44 @@ def degrade(
     return y, level
 
 
-def single_channel(x: Tensor, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def single_channel(x: Tensor, y: Tensor, level: float) -> tuple[Tensor, float]:
     """The noisy version y of a grey image x with the noise of its first channel in all channels.
 
     Returns y and its noise level, both as for `degrade`.
     """
     grey = y[:1].expand_as(y)
     ratio = (y[:1] - x[:1]).square().mean() / (y - x).square().mean().clamp_min(1e-12)
-    return grey, level * ratio.clamp(0.25, 4).sqrt()
-
-
-def level_map(y: Tensor, gain: float, read_noise: float) -> Tensor:
-    """The noise level at each pixel of an image y (..., C, H, W): (..., 1, H, W).
-
-        s^2 = gain x + read_noise^2
-
-    with x the mean of the channels of y, smoothed and at least 0.
-
-    Args:
-        y: the noisy image, on the [0, 1] scale.
-        gain: variance per unit of brightness.
-        read_noise: standard deviation in the dark.
-    """
-    brightness = y.mean(-3, keepdim=True)
-    smooth = blur(brightness.reshape(-1, *y.shape[-2:]), _LEVEL_BLUR).reshape(brightness.shape)
-    return (gain * smooth.clamp_min(0) + read_noise**2).sqrt()
+    return grey, level * float(ratio.clamp(0.25, 4).sqrt())
 
 
 def _white_like(x: Tensor, random: np.random.Generator) -> Tensor:
     return torch.from_numpy(random.standard_normal(tuple(x.shape), dtype=np.float32))
 
 
-def _constant(x: Tensor, level: float) -> Tensor:
-    return torch.full_like(x[:1], level)
-
-
-def _measured(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _measured(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     """y and its noise level: the root mean square of y - x, at least `_LEAST_LEVEL`."""
     level = math.sqrt(float((y - x).square().mean()))
-    return y, _constant(x, max(level, _LEAST_LEVEL))
+    return y, max(level, _LEAST_LEVEL)
 
 
-def _white(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    level = _MOST_WHITE * random.random() ** 2  # small levels are frequent
-    return x + level * _white_like(x, random), _constant(x, level)
+def _white(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
+    level = max(_MOST_WHITE * random.random() ** 2, _LEAST_WHITE)  # small levels are frequent
+    return x + level * _white_like(x, random), level
 
 
-def _camera(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _camera(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     return _measured(x, add_camera_noise(x, draw_camera(random), random))
 
 
-def _poisson_gaussian(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _poisson_gaussian(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     gain = math.exp(random.uniform(math.log(2e-4), math.log(0.1)))
     read_noise = 0.1 * random.random() ** 2
     counts = torch.from_numpy(random.poisson(x.numpy() / gain).astype(np.float32))
     y = gain * counts + read_noise * _white_like(x, random)
-    y = y.clamp(0, 1) if random.random() < 0.5 else y
-    return y, level_map(y, gain, read_noise).clamp_min(_LEAST_LEVEL)
+    return _measured(x, y.clamp(0, 1) if random.random() < 0.5 else y)
 
 
-def _film(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _film(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     """Grain of about a pixel, the same in all channels or not, strongest in the middle tones."""
     grain = blur(_white_like(x, random), random.uniform(0.4, 1.6))
     common = random.random()
@@ -116,7 +92,7 @@ def _film(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     return _measured(x, y)
 
 
-def _scanner(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _scanner(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     """Smoothed noise that is stronger in the dark, and streaks along one direction."""
     level = math.exp(random.uniform(math.log(0.004), math.log(0.06)))
     noise = blur(_white_like(x, random), _maybe(random, 0.3, 0.9)) * (1.2 - x)
@@ -130,7 +106,7 @@ def _scanner(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     return _measured(x, (y * 255).round() / 255)
 
 
-def _compression(x: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _compression(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     quality = int(random.integers(15, 96))
     return _measured(x, compress(x, quality, bool(random.integers(2)), random))
 
@@ -139,7 +115,7 @@ def _maybe(random: np.random.Generator, low: float, high: float) -> float:
     return random.uniform(low, high) if random.random() < 0.7 else 0.0
 
 
-_KINDS: dict[str, Callable[[Tensor, np.random.Generator], tuple[Tensor, Tensor]]] = {
+_KINDS: dict[str, Callable[[Tensor, np.random.Generator], tuple[Tensor, float]]] = {
     "white": _white,
     "camera": _camera,
     "poisson_gaussian": _poisson_gaussian,

@@ -42,7 +42,7 @@ class DenoisingRecord:
         steps: number of gradient steps of the training.
         white: pixel value that counted as 1 in the folder; None: the largest that a file can hold.
         kinds: ``"white"``; or ``"real"`` if the training had all kinds of noise in real pictures,
-            noise levels that differ between pixels, and grey images.
+            and grey images.
     """
 
     name: Literal["denoising", "damage"] = "denoising"

@@ -231,21 +231,6 @@ class PatchCritic(nn.Module):
         return fixed
 
     @torch.no_grad()
-    def with_level_channel(self) -> PatchCritic:
-        """The critic as an ordinary one, whose last input channel is the noise level.
-
-        It shares its weights with this one, and serves for a noise level that differs between
-        pixels.
-
-        Raises:
-            LocregError: when r does not depend on a noise level.
-        """
-        self._check_conditioned(True)
-        other = PatchCritic(self.layers, in_channels=self.in_channels + 1)
-        other.weights, other.biases = self.weights, self.biases
-        return other
-
-    @torch.no_grad()
     def of_grey(self) -> PatchCritic:
         """The noise-conditioned critic r((z, z, z); sqrt(3) sigma) / sqrt(3) of grey patches z.
 
@@ -304,16 +289,14 @@ class PatchCritic(nn.Module):
 
         Args:
             z: images or patches (B, C, H, W) in [0, 1], at least as large as the receptive field.
-            sigma: noise levels, one for each image (B,) or one for each pixel (B, 1, H, W), for a
-                noise-conditioned critic only.
+            sigma: noise levels (B,), for a noise-conditioned critic only.
 
         Raises:
             LocregError: when sigma is missing, or given to a critic that is not noise-conditioned.
         """
         self._check_conditioned(sigma is not None)
         if sigma is not None:
-            level = sigma if sigma.dim() == 4 else sigma.view(-1, 1, 1, 1)
-            z = torch.cat([z, level.expand_as(z[:, :1])], dim=1)
+            z = torch.cat([z, sigma.view(-1, 1, 1, 1).expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
             z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
             z = layer.activate(z)

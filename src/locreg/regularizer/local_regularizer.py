@@ -113,11 +113,6 @@ class LocalRegularizer(nn.Module):
         return self._denoising.noise
 
     @property
-    def takes_level_maps(self) -> bool:
-        """Whether R was trained with noise levels that differ between the pixels of an image."""
-        return self.noise_conditioned and self._denoising.kinds == "real" and not self.symmetric
-
-    @property
     def takes_grey(self) -> bool:
         """Whether R is for colour images, and was also trained on grey ones of three channels."""
         return self.in_channels == 3 and self._denoising.kinds == "real"

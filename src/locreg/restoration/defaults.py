@@ -11,7 +11,6 @@ from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseKind, N
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.regularizer.varying_level import VaryingRegularizer
 from locreg.restoration.options import RestoreOptions
 from locreg.solvers.noise_conditioned import step_sizes
 from locreg.solvers.objective import ConditionedObjective, Objective
@@ -48,7 +47,7 @@ class SolverPlan:
     """
 
     solver: SolverOptions
-    regularizer: LocalRegularizer | VaryingRegularizer
+    regularizer: LocalRegularizer
     sigma: float | None
     level: float | None
     share: float
@@ -66,14 +65,12 @@ class SolverPlan:
         if solver_of(self.solver).conditioned:
             assert self.level is not None  # checked by `plan_solver`
             return ConditionedObjective(y, self.regularizer, lam, self.level, operator)
-        assert isinstance(self.regularizer, LocalRegularizer)
         return Objective(y, self.regularizer, lam, operator)
 
 
 def plan_solver(
     options: RestoreOptions,
     regularizer: LocalRegularizer,
-    y: Tensor,
     noise: MeasuredNoise | None,
     *,
     denoising: bool,
@@ -83,8 +80,7 @@ def plan_solver(
     Args:
         options: what was asked for.
         regularizer: R.
-        y: the observation.
-        noise: its noise; None if it is unknown.
+        noise: the noise of the observation; None if it is unknown.
         denoising: whether A is the identity.
 
     Raises:
@@ -109,10 +105,6 @@ def plan_solver(
         assert level is not None  # only gradient steps may leave their number open: they need it
         solver = replace(solver, steps=usual_steps(regularizer, level))
     share = 1.0 if raised else options.strength
-    relative = None if noise is None or not denoising else noise.relative_level(y)
-    if relative is not None and row.conditioned and regularizer.takes_level_maps:
-        varying = VaryingRegularizer(regularizer, relative)
-        return SolverPlan(solver, varying, sigma, level, share)
     if level is not None and regularizer.depends_on_level and not row.conditioned:
         regularizer = regularizer.at(level)  # here, and not again for every lam that a rule tries
     return SolverPlan(solver, regularizer, sigma, level, share)
@@ -163,12 +155,13 @@ def takes_energy(options: RestoreOptions) -> bool:
 def default_weights(options: RestoreOptions, kind: NoiseKind, *, grey: bool) -> str:
     """The packaged weights that restore best.
 
-    These are a denoising energy, unless the solver or the rule for lam needs a critic. White noise
-    has its own energies; that for all other kinds is for colour and grey images.
+    These are a denoising energy, unless the solver or the rule for lam needs a critic. White noise,
+    and noise that is made white, has its own energies; that for cameras is for colour and grey
+    images.
     """
     if not takes_energy(options):
         return "ridge-gray" if grey else "ridge-rgb"
-    if kind != "white":
+    if kind == "camera":
         return REAL_NOISE_WEIGHTS
     return "denoise-gray" if grey else "denoise-rgb"
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
+from locreg.degradation.stabilize_variance import Stabilisation
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.choose_lam import Inversion, choose_lam
@@ -93,7 +94,9 @@ def restore(
         return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
-    plan = plan_solver(options, regularizer, y, noise, denoising=denoising)
+    if noise is not None and noise.gain:
+        return _denoise_stabilised(y, regularizer, options, noise, on_step)
+    plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
     def invert(lam: float, observation: Tensor) -> Solution:
@@ -184,6 +187,23 @@ def _denoise_other_channels(
         ),
         y,
     )
+
+
+def _denoise_stabilised(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    options: RestoreOptions,
+    noise: MeasuredNoise,
+    on_step: OnStep | None,
+) -> Restoration:
+    """Denoise images whose noise grows with brightness, after making it white."""
+    assert noise.gain is not None  # it is the caller's condition
+    assert noise.read_noise is not None
+    transform = Stabilisation.of(y, noise.gain, noise.read_noise)
+    white = replace(options, sigma=transform.level, noise="white", gain=None, read_noise=None)
+    found = restore(transform.forward(y), regularizer, options=white, on_step=on_step)
+    image = transform.inverse(found.image)
+    return replace(found, image=image, sigma=noise.level, noise=noise, residual=y - image)
 
 
 def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:

@@ -145,8 +145,7 @@ class DenoiserValidation:
         for index, clean in enumerate(self.images):
             x = clean[0].cpu().expand(3, -1, -1)
             random = np.random.default_rng([self.seed, index])
-            y, level = degrade(x, _CAMERA, random)
-            sigma = float(level.mean())
+            y, sigma = degrade(x, _CAMERA, random)
             noisy = y[None, : clean.shape[1]].to(clean.device)
             options = GradientStepOptions(steps=self.steps)
             objective = ConditionedObjective(noisy, regularizer, sigma, sigma)

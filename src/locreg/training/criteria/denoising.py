@@ -44,7 +44,7 @@ def denoising_loss(
 
     D(y) = y - sigma grad R(y; sigma) is one gradient step of the energy 1/2 |x - y|^2 +
     sigma R(x; sigma) from y = x + sigma n. The weight of an image is its share of the batch's sum
-    of mean noise levels. With these weights all noise levels count equally, because the mean square
+    of sigmas. With these weights all noise levels count equally, because the mean square
     error of a good denoiser grows about like sigma. With several steps
     (`locreg.solvers.noise_conditioned.gradient_steps`) the loss is averaged over the errors after
     each step.
@@ -53,29 +53,26 @@ def denoising_loss(
         critic: a noise-conditioned critic.
         clean: x, images (B, C, H, W) in [0, 1].
         noise: n, of the same shape; standard normal if the noise is white and of level sigma.
-        sigma: noise levels, one for each image (B,) or one for each pixel (B, 1, H, W).
+        sigma: noise levels (B,).
         precision: precision of the convolutions.
         steps: number of gradient steps.
         borders: "mirrored": the noisy images are mirrored at their borders; "real": they are not,
             and only pixels at least `context_margin` away from the border count.
     """
     margin = context_margin(critic, steps, borders)
-    level = sigma if sigma.dim() == 4 else sigma.view(-1, 1, 1, 1)
-    weights = level.flatten(1).mean(1) / level.flatten(1).mean(1).sum()
-    field, error, losses = critic.receptive_field, noise, []  # error: (x_k - x) / sigma
+    level, error, losses = sigma.view(-1, 1, 1, 1), noise, []  # error: (x_k - x) / sigma
     for eta in step_sizes(steps):
         error = error + eta * (noise - error)
         z = clean + level * error
         if not z.requires_grad:
             z.requires_grad_()
         with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
-            around = z if borders == "real" else pad(z, field)
-            of_level = level if borders == "real" or sigma.dim() == 1 else pad(level, field)
-            value = critic(around, eta * of_level).sum()
+            around = z if borders == "real" else pad(z, critic.receptive_field)
+            value = critic(around, eta * sigma).sum()
             gradient = torch.autograd.grad(value, z, create_graph=True)[0]
         error = error - eta * gradient.to(noise.dtype)
         counted = error[..., margin : z.shape[-2] - margin, margin : z.shape[-1] - margin]
-        losses.append((weights * counted.square().flatten(1).mean(1)).sum())
+        losses.append((sigma * counted.square().flatten(1).mean(1)).sum() / sigma.sum())
     return torch.stack(losses).mean()
 
 
@@ -219,7 +216,7 @@ def _white_noise(
 def _noise_of_kinds(
     clean: Tensor, shares: NoiseShares, weaker: float, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Noise divided by its noise level, and the noise level of each pixel (B, 1, H, W).
+    """Noise divided by its noise level, and the noise level of each patch.
 
     A grey patch gets the same noise in all channels.
     """
@@ -230,7 +227,7 @@ def _noise_of_kinds(
             y, level = single_channel(x, y, level)
         noises.append((y - x) / level)
         levels.append(level)
-    return torch.stack(noises).to(clean.device), torch.stack(levels).to(clean.device)
+    return torch.stack(noises).to(clean.device), torch.tensor(levels, device=clean.device)
 
 
 def _true_shares(count: int, weaker: float, random: np.random.Generator) -> Tensor:
