@@ -95,7 +95,7 @@ def restore(
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
     if noise is not None and noise.gain:
-        return _denoise_stabilised(y, regularizer, options, noise, on_step)
+        return _denoise_stabilised(y, regularizer, options, noise, start, observed, on_step)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
@@ -194,6 +194,8 @@ def _denoise_stabilised(
     regularizer: LocalRegularizer,
     options: RestoreOptions,
     noise: MeasuredNoise,
+    start: Tensor | None,
+    observed: Tensor | None,
     on_step: OnStep | None,
 ) -> Restoration:
     """Denoise images whose noise grows with brightness, after making it white."""
@@ -201,9 +203,17 @@ def _denoise_stabilised(
     assert noise.read_noise is not None
     transform = Stabilisation.of(y, noise.gain, noise.read_noise)
     white = replace(options, sigma=transform.level, noise="white", gain=None, read_noise=None)
-    found = restore(transform.forward(y), regularizer, options=white, on_step=on_step)
+    found = restore(
+        transform.forward(y),
+        regularizer,
+        options=white,
+        start=None if start is None else transform.forward(start),
+        observed=observed,
+        on_step=on_step,
+    )
     image = transform.inverse(found.image)
-    return replace(found, image=image, sigma=noise.level, noise=noise, residual=y - image)
+    residual = y - image if observed is None else torch.where(observed, y - image, torch.nan)
+    return replace(found, image=image, sigma=noise.level, noise=noise, residual=residual)
 
 
 def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:
