@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from locreg.arguments import Device, Precision
+from locreg.degradation.noise import NoiseKind
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.solvers.registry import SOLVERS, solver_named
 
@@ -31,7 +32,7 @@ class Settings:
     sigma: str = "auto"
     """Standard deviation of the noise on the [0, 1] scale (0.1 is 25.5 of 255); auto: estimated
     from the image, or the level that the weights have learned from a folder."""
-    noise: Literal["auto", "white", "camera", "poisson-gaussian"] = "auto"
+    noise: NoiseKind | Literal["auto"] = "auto"
     """Kind of the noise, for denoising: white; camera (correlated, coloured or compressed, as in
     photographs); poisson-gaussian (grows with brightness, as on sensors and microscopes); auto:
     found in the image."""

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from locreg.degradation.demosaicing import DEMOSAICINGS, Demosaicing, mosaic
+from locreg.degradation.noise import standard_normal
 
 # sRGB (linear) to CIE XYZ with white point D65 (IEC 61966-2-1).
 _RGB_TO_XYZ = torch.tensor(
@@ -92,7 +93,7 @@ def draw_camera(random: np.random.Generator) -> Camera:
     matrix = torch.einsum("k,kij->ij", shares, _XYZ_TO_CAMERA) @ _RGB_TO_XYZ
     log_shot = random.uniform(math.log(_LEAST_SHOT), math.log(_MOST_SHOT))
     log_read = 2.18 * log_shot + 1.20 + random.normal(0, 0.26)  # Brooks et al., from real cameras
-    luma_blur = _or_none(random, 0.95, 0.45, 1.3)
+    luma_blur = uniform_or_zero(random, 0.95, 0.45, 1.3)
     return Camera(
         matrix=matrix / matrix.sum(1, keepdim=True),  # white stays white
         red_gain=random.uniform(*_RED_GAIN),
@@ -104,9 +105,9 @@ def draw_camera(random: np.random.Generator) -> Camera:
         demosaicing=DEMOSAICINGS[random.integers(len(DEMOSAICINGS))],
         phase=(int(random.integers(2)), int(random.integers(2))),
         luma_blur=luma_blur,
-        chroma_blur=luma_blur + _or_none(random, 0.8, 0.2, 1.5),
-        sharpening=_or_none(random, 0.3, 0.1, 0.6),
-        scale=_or_none(random, 0.3, *_SCALES) or 1.0,
+        chroma_blur=luma_blur + uniform_or_zero(random, 0.8, 0.2, 1.5),
+        sharpening=uniform_or_zero(random, 0.3, 0.1, 0.6),
+        scale=uniform_or_zero(random, 0.3, *_SCALES) or 1.0,
         quality=round(_BEST - (_BEST - _WORST) * random.random() ** 2)
         if random.random() < 0.8
         else None,
@@ -114,7 +115,9 @@ def draw_camera(random: np.random.Generator) -> Camera:
     )
 
 
-def _or_none(random: np.random.Generator, probability: float, low: float, high: float) -> float:
+def uniform_or_zero(
+    random: np.random.Generator, probability: float, low: float, high: float
+) -> float:
     """A uniform number in [low, high] with this probability, otherwise 0."""
     return random.uniform(low, high) if random.random() < probability else 0.0
 
@@ -128,7 +131,7 @@ def add_camera_noise(x: Tensor, camera: Camera, random: np.random.Generator) -> 
     scene = x if camera.scale == 1 else _resized(x, size).clamp(0, 1)
     light = _to_sensor(scene, camera)
     variance = camera.shot * light + camera.read
-    white = torch.from_numpy(random.standard_normal(tuple(light.shape), dtype=np.float32))
+    white = standard_normal(light.shape, random)
     noisy, clean = (
         _develop(mosaic(sensor, camera.phase), camera)
         for sensor in (light + variance.sqrt() * white, light)

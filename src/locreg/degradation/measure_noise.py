@@ -93,8 +93,10 @@ def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> Meas
         LocregError: when the image is too small.
     """
     white = estimate_sigma(x)
+    if kind == "white":
+        return MeasuredNoise(kind="white", level=white)
     places = _measure(x[0])
-    if kind == "white" or len(places.weight) < _FEWEST_PLACES:
+    if len(places.weight) < _FEWEST_PLACES:
         return MeasuredNoise(kind="white", level=white)
     level = math.exp(np.average(places.log_level, weights=places.weight))
     independent = white >= _WHITE_SHARE * level

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from locreg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -129,6 +131,14 @@ def add_noise_in_range(
 
     levels = random.uniform(noise.low, noise.high, (len(patches), 1, 1, 1)).astype(np.float32)
     return patches + levels * random.standard_normal(patches.shape, dtype=np.float32)
+
+
+def standard_normal(shape: Sequence[int], random: np.random.Generator) -> Tensor:
+    """White Gaussian noise of standard deviation 1 in float32, on the CPU."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(random.standard_normal(tuple(shape), dtype=np.float32))
 
 
 def add_noise(x: Tensor, sigma: float, seed: int) -> Tensor:

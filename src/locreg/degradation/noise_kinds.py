@@ -14,8 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locreg.degradation.camera_noise import add_camera_noise, blur, compress, draw_camera
-from locreg.degradation.noise import NoiseShares
+from locreg.degradation.camera_noise import (
+    add_camera_noise,
+    blur,
+    compress,
+    draw_camera,
+    uniform_or_zero,
+)
+from locreg.degradation.noise import NoiseShares, standard_normal
 
 _LEAST_WHITE, _MOST_WHITE = 1e-4, 0.5  # levels of white noise
 _LEAST_LEVEL = 0.002  # half a step of an 8-bit image, below which noise hardly counts
@@ -52,10 +58,6 @@ def single_channel(x: Tensor, y: Tensor, level: float) -> tuple[Tensor, float]:
     return grey, level * float(ratio.clamp(0.25, 4).sqrt())
 
 
-def _white_like(x: Tensor, random: np.random.Generator) -> Tensor:
-    return torch.from_numpy(random.standard_normal(tuple(x.shape), dtype=np.float32))
-
-
 def _measured(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     """y and its noise level: the root mean square of y - x, at least `_LEAST_LEVEL`."""
     level = math.sqrt(float((y - x).square().mean()))
@@ -64,7 +66,7 @@ def _measured(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
 
 def _white(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     level = max(_MOST_WHITE * random.random() ** 2, _LEAST_WHITE)  # small levels are frequent
-    return x + level * _white_like(x, random), level
+    return x + level * standard_normal(x.shape, random), level
 
 
 def _camera(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
@@ -75,13 +77,13 @@ def _poisson_gaussian(x: Tensor, random: np.random.Generator) -> tuple[Tensor, f
     gain = math.exp(random.uniform(math.log(2e-4), math.log(0.1)))
     read_noise = 0.1 * random.random() ** 2
     counts = torch.from_numpy(random.poisson(x.numpy() / gain).astype(np.float32))
-    y = gain * counts + read_noise * _white_like(x, random)
+    y = gain * counts + read_noise * standard_normal(x.shape, random)
     return _measured(x, y.clamp(0, 1) if random.random() < 0.5 else y)
 
 
 def _film(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     """Grain of about a pixel, the same in all channels or not, strongest in the middle tones."""
-    grain = blur(_white_like(x, random), random.uniform(0.4, 1.6))
+    grain = blur(standard_normal(x.shape, random), random.uniform(0.4, 1.6))
     common = random.random()
     grain = common * grain.mean(0, keepdim=True) * math.sqrt(len(x)) + (1 - common) * grain
     shape = 0.3 + 0.7 * 4 * x * (1 - x)
@@ -95,13 +97,13 @@ def _film(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
 def _scanner(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     """Smoothed noise that is stronger in the dark, and streaks along one direction."""
     level = math.exp(random.uniform(math.log(0.004), math.log(0.06)))
-    noise = blur(_white_like(x, random), _maybe(random, 0.3, 0.9)) * (1.2 - x)
-    streaks = torch.from_numpy(random.standard_normal((len(x), x.shape[1], 1), dtype=np.float32))
+    noise = blur(standard_normal(x.shape, random), uniform_or_zero(random, 0.7, 0.3, 0.9)) * (
+        1.2 - x
+    )
+    streaks = standard_normal((len(x), x.shape[1], 1), random)
     streaks = 0.3 * random.random() * streaks
     if random.random() < 0.5:
-        streaks = streaks.new_tensor(
-            random.standard_normal((len(x), 1, x.shape[2]), dtype=np.float32)
-        ) * (0.3 * random.random())
+        streaks = standard_normal((len(x), 1, x.shape[2]), random) * (0.3 * random.random())
     y = (x + level * (noise / noise.std() + streaks)).clamp(0, 1)
     return _measured(x, (y * 255).round() / 255)
 
@@ -109,10 +111,6 @@ def _scanner(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
 def _compression(x: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:
     quality = int(random.integers(15, 96))
     return _measured(x, compress(x, quality, bool(random.integers(2)), random))
-
-
-def _maybe(random: np.random.Generator, low: float, high: float) -> float:
-    return random.uniform(low, high) if random.random() < 0.7 else 0.0
 
 
 _KINDS: dict[str, Callable[[Tensor, np.random.Generator], tuple[Tensor, float]]] = {

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from locreg.arguments import Precision
 from locreg.degradation.learned_noise import NoiseModel
-from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, NoiseShares
+from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, NoiseShares, standard_normal
 from locreg.degradation.noise_kinds import degrade, single_channel
 from locreg.errors import UsageError
 from locreg.images.archives import ImageSource
+from locreg.images.image_file import is_grey
 from locreg.images.patches import PatchPool
 from locreg.regularizer.borders import pad
 from locreg.regularizer.critic import PatchCritic
@@ -209,8 +210,7 @@ def _white_noise(
 ) -> tuple[Tensor, Tensor]:
     """Standard normal noise in the shape of the patches, and a noise level for each patch."""
     sigma = torch.from_numpy(draw_levels(len(clean), noise, random))
-    drawn = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
-    return drawn.to(clean.device), sigma.to(clean.device)
+    return standard_normal(clean.shape, random).to(clean.device), sigma.to(clean.device)
 
 
 def _noise_of_kinds(
@@ -223,7 +223,7 @@ def _noise_of_kinds(
     noises, levels = [], []
     for x in clean.cpu():
         y, level = degrade(x, shares, random, weaker)
-        if (x == x[:1]).all():
+        if is_grey(x.numpy()):
             y, level = single_channel(x, y, level)
         noises.append((y - x) / level)
         levels.append(level)
