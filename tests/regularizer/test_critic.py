@@ -21,6 +21,21 @@ def test_a_patch_of_the_receptive_field_has_one_score():
     assert critic(torch.zeros(2, 1, 15, 15)).shape == (2, 1, 1, 1)
 
 
+def test_periodic_scores_are_those_of_the_image_continued_by_its_copies():
+    critic = PatchCritic(wide_layers((4, 4, 4)), noise_conditioned=True).double()
+    z, sigma = random_image(2, 3, 14, 16), torch.tensor([0.1, 0.3], dtype=torch.float64)
+    more = critic.receptive_field - critic.stride
+    continued = torch.cat([z] * 3, -1).repeat(1, 1, 3, 1)[..., : 14 + more, : 16 + more]
+    torch.testing.assert_close(critic.periodic_scores(z, sigma), critic(continued, sigma))
+
+
+@pytest.mark.parametrize("shape", [(13, 16), (16, 8)])
+def test_periodic_images_must_fit_the_stride_and_the_kernels(shape):
+    critic = PatchCritic(wide_layers((4, 4, 4)))
+    with pytest.raises(LocregError, match="multiples of 2 and at least 12"):
+        critic.periodic_scores(random_image(1, 3, *shape).float())
+
+
 @given(
     kernels=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     strides=st.lists(st.integers(1, 3), min_size=4, max_size=4),

@@ -65,6 +65,29 @@ def test_with_real_borders_only_pixels_that_see_none_count(steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
+def test_with_periodic_borders_the_loss_is_that_of_an_image_of_copies(steps):
+    """In the middle of many copies, the mirror at the borders is out of sight."""
+    critic = conditioned_critic()
+    clean, noise = random_image(2, 1, 7, 8), random_image(2, 1, 7, 8, seed=1) - 0.5
+    sigma = torch.tensor([0.1, 0.3], dtype=torch.float64)
+    found = denoising_loss(critic, clean, noise, sigma, steps=steps, borders="periodic")
+    x, n = (t.repeat(1, 1, 7, 7) for t in (clean, noise))
+    level, expected = sigma.view(-1, 1, 1, 1), 0.0
+    for taken in range(1, steps + 1):
+        denoised = [
+            gradient_steps(
+                ConditionedObjective(y, LocalRegularizer(critic), float(s), float(s)),
+                y,
+                GradientStepOptions(steps=taken),
+            ).image
+            for y, s in zip((x + level * n).split(1), sigma, strict=True)
+        ]
+        error = ((torch.cat(denoised) - x) / level)[..., 21:28, 24:32]
+        expected += (sigma * error.square().flatten(1).mean(1)).sum() / sigma.sum() / steps
+    assert found.item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
 def test_the_gradient_of_the_loss_agrees_with_finite_differences(steps):
     critic = conditioned_critic()
     clean, noise = random_image(2, 1, 7, 7), random_image(2, 1, 7, 7, seed=1) - 0.5

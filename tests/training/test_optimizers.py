@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from locreg.regularizer.critic import PatchCritic, standard_layers
-from locreg.training.optimizers import CriticOptimizer
+from locreg.training.optimizers import CriticOptimizer, Muon
 
 WIDTHS = (6, 8, 8, 4, 4, 4)
 
@@ -55,6 +55,24 @@ def test_steps_of_muon_are_orthogonal_between_the_outer_layers():
         assert torch.equal(network.weights[layer], with_adam.weights[layer])
     for index, bias in network.biases.items():
         assert torch.equal(bias, with_adam.biases[index])
+
+
+@pytest.mark.parametrize("shape", [(6, 54), (54, 6), (5, 5)])
+def test_muon_is_that_of_pytorch_but_for_its_rounding(shape):
+    generator = torch.Generator().manual_seed(0)
+    matrices = [torch.nn.Parameter(torch.zeros(shape)) for _ in range(2)]
+    exact = Muon(matrices[:1])
+    rounded = torch.optim.Muon(
+        matrices[1:], weight_decay=0.0, adjust_lr_fn="match_rms_adamw", lr=1e-2
+    )
+    exact.param_groups[0]["lr"] = 1e-2
+    for _ in range(3):
+        gradient = torch.randn(shape, generator=generator)
+        for matrix, optimizer in zip(matrices, (exact, rounded), strict=True):
+            matrix.grad = gradient
+            optimizer.step()
+    ours, theirs = matrices
+    assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
 @pytest.mark.parametrize("name", ["adam", "muon"])

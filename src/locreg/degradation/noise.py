@@ -92,12 +92,12 @@ class NoiseShares:
         UsageError: when a share is negative, or the sum is not 1.
     """
 
-    white: float = 0.4
-    camera: float = 0.4
-    poisson_gaussian: float = 0.08
+    white: float = 0.25
+    camera: float = 0.55
+    poisson_gaussian: float = 0.06
     film: float = 0.06
-    scanner: float = 0.03
-    compression: float = 0.03
+    scanner: float = 0.04
+    compression: float = 0.04
 
     def __post_init__(self) -> None:
         shares = [getattr(self, field.name) for field in fields(self)]

@@ -294,10 +294,38 @@ class PatchCritic(nn.Module):
         Raises:
             LocregError: when sigma is missing, or given to a critic that is not noise-conditioned.
         """
+        return self._scores(z, sigma, periodic=False)
+
+    def periodic_scores(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """The scores (B, 1, H / stride, W / stride) of all patches of periodic images.
+
+        Equal to the scores of z continued to the right and below by copies of itself, but each
+        layer continues its own input, so that no number is computed twice.
+
+        Args:
+            z: images (B, C, H, W) in [0, 1], whose sides are multiples of ``stride``.
+            sigma: as for `forward`.
+
+        Raises:
+            LocregError: as `forward`, or when a side is not a multiple of ``stride`` or shorter
+                than a kernel.
+        """
+        least = max(layer.kernel for layer in self.layers) * self.stride
+        if any(n % self.stride or n < least for n in z.shape[-2:]):
+            raise LocregError(
+                f"Images with periodic borders need sides that are multiples of {self.stride} and "
+                f"at least {least}, got {z.shape[-1]}x{z.shape[-2]}."
+            )
+        return self._scores(z, sigma, periodic=True)
+
+    def _scores(self, z: Tensor, sigma: Tensor | None, periodic: bool) -> Tensor:
         self._check_conditioned(sigma is not None)
         if sigma is not None:
             z = torch.cat([z, sigma.view(-1, 1, 1, 1).expand_as(z[:, :1])], dim=1)
         for index, layer in enumerate(self.layers):
+            if periodic and (more := layer.kernel - layer.stride) > 0:
+                z = torch.cat([z, z[..., :more, :]], dim=-2)
+                z = torch.cat([z, z[..., :more]], dim=-1)
             z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
             z = layer.activate(z)
         return z

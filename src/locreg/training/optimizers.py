@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.tensor_file import tensors_under
 from locreg.training.options import OptimizerName
+
+# The polynomial of Jordan et al. whose iteration brings singular values from (0, 1] near 1.
+_LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
+_MUON_STEPS, _MUON_MOMENTUM = 5, 0.95
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for matrices (Jordan et al. 2024) with Nesterov momentum, in float32.
+
+    `torch.optim.Muon` does the same in bfloat16, which takes twenty times as long on processors
+    without it: a fifth of the training time of a large critic.
+    """
+
+    def __init__(self, matrices: list[nn.Parameter]) -> None:
+        super().__init__(matrices, {"lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Update the matrices by their ``.grad``."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                momentum = state.setdefault("momentum_buffer", torch.zeros_like(matrix))
+                momentum.lerp_(matrix.grad, 1 - _MUON_MOMENTUM)
+                direction = orthogonalized(matrix.grad.lerp(momentum, _MUON_MOMENTUM))
+                matrix.sub_(direction, alpha=group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """About U V^T of the singular value decomposition U S V^T, by five steps of an iteration."""
+    x: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    for _ in range(_MUON_STEPS):
+        gram = x @ x.T
+        x = _LINEAR * x + (_CUBIC * gram + _QUINTIC * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
 class CriticOptimizer:
@@ -36,9 +76,7 @@ class CriticOptimizer:
             "adam": torch.optim.Adam(rest, betas=(0.9, 0.999), fused=True)
         }
         if self._matrices:
-            self._parts["muon"] = torch.optim.Muon(
-                self._matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-            )
+            self._parts["muon"] = Muon(self._matrices)
 
     def step(self, learning_rate: float) -> None:
         """Update the weights by their ``.grad``."""
