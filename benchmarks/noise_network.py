@@ -28,9 +28,10 @@ from locreg.degradation.noise_kinds import degrade, single_channel
 from locreg.degradation.noise_network import NoiseNetwork
 from locreg.images.patches import PatchPool
 from locreg.images.sources import split_sources
-from locreg.training.augmentation import vary_colours
+from locreg.training.augmentation import enlarge, vary_colours
 
 SIZE, GREY, CLEAN = 128, 0.15, 0.1
+ZOOM = 3.0  # largest factor by which patches are enlarged
 NEW, KEPT, BATCH = 4, 1000, 24  # patches: new in each step, kept, and in a batch
 SHARES = NoiseShares(
     white=0.3, camera=0.4, poisson_gaussian=0.1, film=0.08, scanner=0.06, compression=0.06
@@ -44,7 +45,8 @@ def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
     """Noisy patches (3, H, W), and the logarithm of their local noise levels (H, W)."""
     random = np.random.default_rng([7, iteration])
     made = []
-    for x in vary_colours(torch.from_numpy(pool.patches(NEW, iteration)), random):
+    scenes = enlarge(torch.from_numpy(pool.patches(NEW, iteration)), ZOOM, random)
+    for x in vary_colours(scenes, random):
         grey = random.random() < GREY
         x = x.mean(0, keepdim=True).expand(3, -1, -1) if grey else x
         y, level = degrade(x, SHARES, random)

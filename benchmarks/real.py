@@ -26,7 +26,6 @@ from locreg.images.image_file import read_pixels
 from locreg.images.metrics import psnr
 from locreg.images.sources import list_images
 from locreg.restoration.defaults import default_weights
-from locreg.restoration.find_noise import with_noise
 
 KEY = ["folder", "image", "method", "version", "setting"]
 VALUES = ["input", "psnr", "found", "seconds"]
@@ -38,11 +37,11 @@ SETTINGS = {
 
 def by_locreg(y: torch.Tensor, strength: float) -> tuple[torch.Tensor, str]:
     """The default restoration at a strength, and what it found."""
-    noise = locreg.measure_noise(y)
-    weights = default_weights(locreg.RestoreOptions(), noise.kind, grey=y.shape[1] == 1)
-    options = with_noise(locreg.RestoreOptions(strength=strength), noise)
+    weights = default_weights(locreg.RestoreOptions(), grey=y.shape[1] == 1)
+    options = locreg.RestoreOptions(strength=strength)
     restored = locreg.restore(y, locreg.load(weights), options=options)
-    return restored.image, f"{noise.kind} {noise.level:.4f}"
+    assert restored.noise is not None
+    return restored.image, f"{restored.noise.kind} {restored.noise.level:.4f}"
 
 
 def by_bm3d(y: torch.Tensor, level: float) -> tuple[torch.Tensor, str]:
@@ -66,7 +65,7 @@ def version(method: str) -> str:
         from importlib.metadata import version as installed
 
         return installed("bm3d")
-    return denoiser_version(locreg.load("denoise-real"))
+    return denoiser_version(locreg.load("denoise-rgb"))
 
 
 def measure(noisy: Path, clean: Path, method: str, setting: float) -> Row:

@@ -51,7 +51,7 @@ def before_and_after() -> None:
 
     noise = locreg.measure_noise(noisy)
     options = locreg.RestoreOptions(noise=noise.kind, sigma=noise.level)
-    restoration = locreg.restore(noisy, locreg.load("denoise-real"), options=options)
+    restoration = locreg.restore(noisy, locreg.load("denoise-rgb"), options=options)
     name = f"restored ({noise.kind} noise of level {noise.level:.3f} found)"
     draw("before_after.png", clean, {"photograph": noisy, name: restoration.image})
 

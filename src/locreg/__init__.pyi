@@ -15,7 +15,6 @@ from .regularizer.criterion_record import WassersteinRecord as WassersteinRecord
 from .regularizer.critic import Layer as Layer
 from .regularizer.critic import PatchCritic as PatchCritic
 from .regularizer.critic import standard_layers as standard_layers
-from .regularizer.critic import wide_layers as wide_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
 from .regularizer.local_regularizer import load as load
 from .regularizer.ridge import ridge_critic as ridge_critic

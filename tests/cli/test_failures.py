@@ -84,7 +84,7 @@ def test_bad_weights_fail_in_one_sentence(locreg, noisy, case):
         (("--sigma=-1",), 2, "at least 0"),
         (("--lam=-0.5",), 2, "lam must be at least 0"),
         (("--steps", "0"), 2, "steps must be at least 1"),
-        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-gray, denoise-real, denoise-rgb"),
+        (("--weights", "nothing"), 1, "alr-gray, alr-rgb, denoise-gray, denoise-rgb"),
         (("--device", "cuda"), 1, "No CUDA device"),
         (("--solver", "newton"), 2, "newton"),
         (("--no-such-option",), 2, "no-such-option"),

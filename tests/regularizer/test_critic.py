@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import conditioned_critic, random_image, small_critic, small_ridge_critic
 from locreg.errors import LocregError
-from locreg.regularizer.critic import Layer, PatchCritic, standard_layers, wide_layers
+from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
 from locreg.regularizer.tiled_gradient import value_and_gradient
 
 
@@ -22,16 +22,17 @@ def test_a_patch_of_the_receptive_field_has_one_score():
 
 
 def test_periodic_scores_are_those_of_the_image_continued_by_its_copies():
-    critic = PatchCritic(wide_layers((4, 4, 4)), noise_conditioned=True).double()
     z, sigma = random_image(2, 3, 14, 16), torch.tensor([0.1, 0.3], dtype=torch.float64)
-    more = critic.receptive_field - critic.stride
-    continued = torch.cat([z] * 3, -1).repeat(1, 1, 3, 1)[..., : 14 + more, : 16 + more]
-    torch.testing.assert_close(critic.periodic_scores(z, sigma), critic(continued, sigma))
+    fine = conditioned_critic(channels=3)
+    for scale in (fine, fine.coarsened()):
+        more = scale.receptive_field - scale.stride
+        continued = z.repeat(1, 1, 3, 3)[..., : 14 + more, : 16 + more]
+        torch.testing.assert_close(scale.periodic_scores(z, sigma), scale(continued, sigma))
 
 
 @pytest.mark.parametrize("shape", [(13, 16), (16, 8)])
 def test_periodic_images_must_fit_the_stride_and_the_kernels(shape):
-    critic = PatchCritic(wide_layers((4, 4, 4)))
+    critic = PatchCritic().coarsened()
     with pytest.raises(LocregError, match="multiples of 2 and at least 12"):
         critic.periodic_scores(random_image(1, 3, *shape).float())
 
@@ -58,33 +59,18 @@ def test_receptive_field_and_stride_agree_with_the_pixels_that_scores_depend_on(
     assert second.min() - first.min() == critic.stride
 
 
-def test_a_wide_critic_sees_four_pixels_more_for_each_width():
-    for count in (1, 4):
-        critic = PatchCritic(wide_layers((4,) * count))
-        assert critic.receptive_field == 6 + 4 * count
-        assert critic.stride == 2
+def test_a_coarse_critic_is_four_times_that_of_means_of_four_pixels():
+    critic = conditioned_critic(channels=3)
+    z, sigma = random_image(2, 3, 22, 26), torch.tensor([0.1, 0.3], dtype=torch.float64)
+    expected = 4 * critic(torch.nn.functional.avg_pool2d(z, 2), sigma)
+    torch.testing.assert_close(critic.coarsened()(z, sigma), expected)
+    assert critic.coarsened().receptive_field == 2 * critic.receptive_field
+    assert critic.coarsened().stride == 2
 
 
-def test_a_wide_critic_is_half_a_square():
-    """The scores are at least 0, and grow with the square of the last layer's weights."""
-    critic = PatchCritic(wide_layers((6, 6)), noise_conditioned=True).requires_grad_(False)
-    z, level = torch.rand(2, 3, 20, 22), torch.tensor([0.1, 0.3])
-    scores = critic(z, level)
-    assert (scores >= 0).all()
-    critic.weights[-1].mul_(3)
-    assert torch.allclose(critic(z, level), 9 * scores, rtol=1e-4)
-
-
-def test_a_wide_critic_of_grey_images_takes_a_third_of_the_noise():
-    """The mean of a step on equal channels at level sqrt(3) s is a grey step at level s."""
-    colour = PatchCritic(wide_layers((6, 6)), noise_conditioned=True)
-    x = torch.rand(1, 1, 24, 24)
-    copies = x.expand(-1, 3, -1, -1).clone().requires_grad_()
-    level = torch.tensor([0.1])
-    step = 3**0.5 * level * torch.autograd.grad(colour(copies, 3**0.5 * level).sum(), copies)[0]
-    grey_x = x.clone().requires_grad_()
-    grey = level * torch.autograd.grad(colour.of_grey()(grey_x, level).sum(), grey_x)[0]
-    assert torch.allclose(grey, step.mean(1, keepdim=True), atol=1e-6)
+def test_only_a_linear_end_can_be_coarsened():
+    with pytest.raises(LocregError, match="last layer that has no activation"):
+        PatchCritic((Layer(channels=1),)).coarsened()
 
 
 def test_description_round_trip():

@@ -114,9 +114,7 @@ def test_a_pickle_is_never_executed(tmp_path):
 
 
 def test_unknown_names_list_the_packaged_ones():
-    with pytest.raises(
-        LocregError, match="alr-gray, alr-rgb, denoise-gray, denoise-real, denoise-rgb"
-    ):
+    with pytest.raises(LocregError, match="alr-gray, alr-rgb, denoise-gray, denoise-rgb"):
         load_weights("alr-blue")
 
 

@@ -9,7 +9,13 @@ from locreg.degradation.deepinv_operators import inpainting
 from locreg.degradation.noise import NoiseRange
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
-from locreg.restoration.defaults import calibrated_lam, default_solver, default_weights, usual_steps
+from locreg.restoration.defaults import (
+    calibrated_lam,
+    default_solver,
+    default_weights,
+    takes_coarse_step,
+    usual_steps,
+)
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.solvers.options import (
@@ -76,19 +82,19 @@ def test_a_second_step_needs_a_level_of_the_training():
     ],
 )
 def test_the_packaged_weights_fit_the_options(options, kind):
-    assert default_weights(options, "white", grey=True) == f"{kind}-gray"
-    assert default_weights(options, "white", grey=False) == f"{kind}-rgb"
+    assert default_weights(options, grey=True) == f"{kind}-gray"
+    assert default_weights(options, grey=False) == f"{kind}-rgb"
     assert load(f"{kind}-gray").noise_conditioned == (kind == "denoise")
 
 
-def test_noise_of_cameras_has_one_energy_for_colour_and_grey():
-    for grey in (True, False):
-        assert load(default_weights(RestoreOptions(), "camera", grey=grey)).takes_grey
-        # Noise that grows with brightness is made white; a solver of critics does not ask.
-        growing = default_weights(RestoreOptions(), "poisson-gaussian", grey=grey)
-        assert growing == default_weights(RestoreOptions(), "white", grey=grey)
-        options = RestoreOptions(solver=AdamOptions())
-        assert default_weights(options, "camera", grey=grey).startswith("ridge")
+def test_only_energies_for_white_noise_take_a_coarse_step():
+    energy, critic = conditioned_regularizer(), load("alr-gray")
+    assert takes_coarse_step(RestoreOptions(), energy)
+    assert takes_coarse_step(RestoreOptions(steps=2), energy)
+    assert not takes_coarse_step(RestoreOptions(lam=0.1), energy)
+    assert not takes_coarse_step(RestoreOptions(lam="discrepancy"), energy)
+    assert not takes_coarse_step(RestoreOptions(solver=AnnealingOptions()), energy)
+    assert not takes_coarse_step(RestoreOptions(), critic)
 
 
 def test_lam_of_an_operator_is_a_share_of_that_of_denoising():

@@ -1,19 +1,16 @@
-"""What `denoise-real` does to photographs, ramps and grey images."""
+"""How noise of cameras and sensors is removed from photographs and ramps."""
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import conditioned_critic, random_image
 from locreg.degradation.camera_noise import add_camera_noise, draw_camera
 from locreg.images.metrics import psnr
-from locreg.regularizer.local_regularizer import load
+from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.restoration.defaults import COARSE_SHARE, FINE_SHARE
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
-
-
-@pytest.fixture(scope="module")
-def regularizer():
-    return load("denoise-real")
 
 
 @pytest.fixture(scope="module")
@@ -21,39 +18,67 @@ def scene(photograph):
     return torch.from_numpy(photograph.transpose(2, 0, 1)[None, :, 100:260, 60:220].copy()) / 255
 
 
-def test_noise_of_a_camera_is_removed_better_than_by_an_energy_for_white_noise(scene, regularizer):
-    gains = []
+def test_noise_of_a_camera_is_removed_better_than_white_noise_of_its_level_would_be(scene):
+    """In a photograph as cameras take it, which is smoother than one that was shrunk."""
+    gains, regularizer = [], load("denoise-rgb")
+    scene = torch.nn.functional.interpolate(scene[..., :80, :80], scale_factor=2, mode="bicubic")
+    scene = scene.clamp(0, 1)
     for seed in range(6):
         random = np.random.default_rng(seed)
         y = add_camera_noise(scene[0], draw_camera(random), random)[None]
         level = float((y - scene).square().mean().sqrt())
-        options = RestoreOptions(sigma=level)
-        quality = [
-            psnr(restore(y, r, options=options).image, scene).item()
-            for r in (regularizer, load("denoise-rgb"))
-        ]
-        gains.append((quality[0] - psnr(y, scene).item(), quality[0] - quality[1]))
+        found, white = (
+            psnr(restore(y, regularizer, options=options).image, scene).item()
+            for options in (
+                RestoreOptions(sigma=level, noise="camera"),
+                RestoreOptions(sigma=level, noise="white"),
+            )
+        )
+        gains.append((found - psnr(y, scene).item(), found - white))
     assert np.mean(gains, axis=0)[0] > 1.5
     assert np.mean(gains, axis=0)[1] > 0.3
 
 
+def test_noise_of_a_camera_is_removed_at_half_the_resolution_first():
+    """The first step changes all pixels of 2x2 like their mean; the second is the usual one."""
+    regularizer, level = LocalRegularizer(conditioned_critic(channels=3)), 0.05
+    y = random_image(1, 3, 28, 32)
+    found = restore(y, regularizer, options=RestoreOptions(sigma=level, noise="camera"))
+    means = torch.nn.functional.avg_pool2d(y, 2)
+    low = restore(means, regularizer, options=RestoreOptions(sigma=COARSE_SHARE * level))
+    change = (low.image - means).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine = restore(y + change, regularizer, options=RestoreOptions(sigma=FINE_SHARE * level))
+    inner = (..., slice(10, -10), slice(10, -10))  # away from the mirrors of two different images
+    torch.testing.assert_close(found.image[inner], fine.image[inner])
+    assert found.sigma == level
+    assert found.solution.steps == 2
+    torch.testing.assert_close(found.residual, y - found.image)
+
+
 @pytest.mark.parametrize("level", [0.01, 0.05])
 @pytest.mark.parametrize("slope", [0.0, 0.002])
-def test_the_stride_leaves_no_grid(regularizer, level, slope):
+def test_the_coarse_step_leaves_no_grid(level, slope):
     """The four positions in a 2x2 square differ by less than half a step of an 8-bit image."""
     y = 0.3 + slope * torch.arange(96.0).expand(1, 3, 96, 96)
-    change = (restore(y, regularizer, options=RestoreOptions(sigma=level)).image - y)[
-        ..., 24:-24, 24:-24
-    ]
+    options = RestoreOptions(sigma=level, noise="camera")
+    change = (restore(y, load("denoise-rgb"), options=options).image - y)[..., 24:-24, 24:-24]
     means = torch.stack([change[..., i::2, j::2].mean((2, 3)) for i in (0, 1) for j in (0, 1)])
     assert (means - means.mean(0)).abs().max() < 0.5 / 255
 
 
-def test_a_grey_photograph_is_restored(scene, regularizer):
-    grey = scene[:, :1]
-    y = grey + 0.05 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(0))
-    restored = restore(y, regularizer, options=RestoreOptions(sigma=0.05)).image
-    assert psnr(restored, grey) > psnr(y, grey) + 3
+@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
+def test_the_strength_counts_for_noise_of_a_camera(scene, strength):
+    random = np.random.default_rng(1)
+    y = add_camera_noise(scene[0], draw_camera(random), random)[None]
+    change = [
+        (restore(y, load("denoise-rgb"), options=options).image - y).norm()
+        for options in (
+            RestoreOptions(sigma=0.05, noise="camera", strength=strength),
+            RestoreOptions(sigma=0.05, noise="camera"),
+        )
+    ]
+    assert (change[0] < change[1]) == (strength < 1)
+    assert (change[0] == 0) == (strength == 0)
 
 
 def test_noise_of_a_sensor_is_removed_better_after_making_it_white(scene):

@@ -1,9 +1,9 @@
-"""Colours that training changes."""
+"""Colours and scale that training changes."""
 
 import numpy as np
 import torch
 
-from locreg.training.augmentation import vary_colours
+from locreg.training.augmentation import enlarge, vary_colours
 
 
 def patches(count=40):
@@ -41,3 +41,19 @@ def test_grey_patches_stay_grey_but_for_white_balance():
 def test_the_same_seed_gives_the_same_colours():
     first, second = (vary_colours(patches(), np.random.default_rng(2)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_enlarging_divides_the_slope_of_a_ramp():
+    ramp = torch.linspace(0.2, 0.8, 61).expand(12, 3, 61, 61)
+    slope = (ramp[0, 0, 30, 31] - ramp[0, 0, 30, 30]).item()
+    after = enlarge(ramp, 3.0, np.random.default_rng(0))
+    ratios = slope / (after[:, 0, 30, 31] - after[:, 0, 30, 30])
+    assert ratios.min() >= 0.99
+    assert ratios.max() <= 3.2  # the part is a whole number of pixels wide
+    assert ratios.max() > 2 * ratios.min()
+    assert torch.allclose(after[:, :, 30, 30], ramp[:, :, 30, 30], atol=slope)
+
+
+def test_nothing_is_enlarged_by_a_factor_of_1():
+    before = patches()
+    assert torch.allclose(enlarge(before, 1.0, np.random.default_rng(0)), before, atol=1e-6)

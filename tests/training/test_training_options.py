@@ -19,6 +19,7 @@ from locreg.training.options import (
     [
         (lambda: DenoisingOptions(precision="float16"), "precision must be one of"),
         (lambda: DenoisingOptions(weaker_noise=1.0), r"weaker_noise must be in \[0, 1\)"),
+        (lambda: DenoisingOptions(zoom=0.5), "zoom must be in"),
         (lambda: DenoisingOptions(borders="black"), "borders must be one of"),
         (lambda: DenoisingOptions(steps=0), "steps must be at least 1"),
         (lambda: TrainingOptions(iterations=0), "iterations must be at least 1"),

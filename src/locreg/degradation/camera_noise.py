@@ -105,7 +105,7 @@ def draw_camera(random: np.random.Generator) -> Camera:
         demosaicing=DEMOSAICINGS[random.integers(len(DEMOSAICINGS))],
         phase=(int(random.integers(2)), int(random.integers(2))),
         luma_blur=luma_blur,
-        chroma_blur=luma_blur + uniform_or_zero(random, 0.8, 0.2, 2.5),
+        chroma_blur=luma_blur + uniform_or_zero(random, 0.8, 0.2, 2.0),
         sharpening=uniform_or_zero(random, 0.3, 0.1, 0.6),
         scale=uniform_or_zero(random, 0.3, *_SCALES) or 1.0,
         quality=round(_BEST - (_BEST - _WORST) * random.random() ** 2)

@@ -63,10 +63,6 @@ def _mcp_slope(t: Tensor) -> Tensor:
     return (t / MCP_ROUNDING).clamp(-1, 1) - t.clamp(-1, 1)
 
 
-def _half_square(t: Tensor) -> Tensor:
-    return t.square() / 2
-
-
 def _silu_slope(z: Tensor) -> Tensor:
     logistic = torch.sigmoid(z)
     return logistic * (1 + z * (1 - logistic))
@@ -101,7 +97,6 @@ ACTIVATIONS = {
     "elu": Activation(F.elu, _elu_slope),
     "tanh": Activation(torch.tanh, _tanh_slope),
     "mcp": Activation(mcp, _mcp_slope),
-    "square": Activation(_half_square, _unchanged),
 }
 
 

@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from locreg.errors import LocregError
 from locreg.regularizer.activations import ACTIVATIONS, lengths
 
-# Share of the usual initial weights for a layer with a square: training then begins near R = 0.
-_SMALL_START = 0.3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -26,13 +23,12 @@ class Layer:
         channels: number of output channels.
         kernel: side of the square kernel, in pixels.
         stride: step between two outputs, in input pixels.
-        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``, or ``square``, which
-            is t^2 / 2.
+        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``.
         bias: whether each output channel has a constant added.
         zero_mean: whether training keeps the mean of each filter at 0, in every input channel.
         nonnegative: whether training keeps the weights at or above 0.
         group: number of neighbouring channels that the activation combines into one: it is applied
-            to their Euclidean norm. Only ``mcp`` and ``square`` support more than 1.
+            to their Euclidean norm. Only ``mcp`` supports more than 1.
 
     Raises:
         LocregError: when a number is below 1, the activation is unknown, or the group does not fit
@@ -55,11 +51,8 @@ class Layer:
             raise LocregError(
                 f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
             )
-        grouped = self.activation in ("mcp", "square")
-        if self.group > 1 and (not grouped or self.channels % self.group):
-            raise LocregError(
-                f"Groups need mcp or square, and channels must be a multiple of group: {self}."
-            )
+        if self.group > 1 and (self.activation != "mcp" or self.channels % self.group):
+            raise LocregError(f"Groups need mcp, and channels must be a multiple of group: {self}.")
 
     @property
     def outputs(self) -> int:
@@ -90,26 +83,6 @@ def standard_layers(
     """
     hidden = tuple(Layer(channels=width, activation=activation) for width in widths)
     return (*hidden, Layer(channels=1, activation="identity", bias=False))
-
-
-def wide_layers(
-    widths: Sequence[int] = (96,) * 8, activation: str = "silu", in_channels: int = 3
-) -> tuple[Layer, ...]:
-    """Layers that see far for their cost: r(z) = 1/2 |e(z)|^2 with e for 2x2 pixels.
-
-    The first layer takes steps of 2 pixels, so that all others work on a quarter of the pixels and
-    see twice as far (Zhang, Zuo, Zhang, *FFDNet*, 2018). The last layer gives e, one number for
-    each value of 2x2 pixels: R = 1/2 |x - N(x)|^2 with the network N(x) = x - e(x) (Hurault,
-    Leclaire, Papadakis, *Gradient step denoiser for convergent plug-and-play*, 2022). It is at
-    least 0, so every energy with R is bounded below. The field has 6 + 4 n pixels, n widths.
-
-    Raises:
-        LocregError: as `Layer`.
-    """
-    first = Layer(channels=widths[0], kernel=6, stride=2, activation=activation)
-    hidden = tuple(Layer(channels=width, activation=activation) for width in widths[1:])
-    values = 4 * in_channels
-    return (first, *hidden, Layer(channels=values, activation="square", group=values))
 
 
 class PatchCritic(nn.Module):
@@ -158,7 +131,6 @@ class PatchCritic(nn.Module):
         for index, layer in enumerate(self.layers):
             shape = (layer.channels, fan_channels, layer.kernel, layer.kernel)
             scale = math.sqrt(2 / (fan_channels * layer.kernel**2))
-            scale *= _SMALL_START if layer.activation == "square" else 1
             self.weights.append(nn.Parameter(scale * torch.randn(shape, generator=generator)))
             if layer.bias:
                 self.biases[str(index)] = nn.Parameter(torch.zeros(layer.channels))
@@ -197,22 +169,54 @@ class PatchCritic(nn.Module):
                 weight.clamp_(min=0)
 
     @torch.no_grad()
+    def coarsened(self) -> PatchCritic:
+        """The critic 4 r(A z), where A takes the mean of each 2x2 pixels.
+
+        It is a critic of patches twice as wide, in steps twice as long: the kernel of the first
+        layer is spread over 2x2 pixels. A gradient step on its R changes all pixels of 2x2 as one
+        on R changes their mean.
+
+        Raises:
+            LocregError: when the last layer has an activation other than ``identity``.
+        """
+        self._check_linear_end("To be coarsened, a critic")
+        first = self.layers[0]
+        layers = (
+            replace(first, kernel=2 * first.kernel, stride=2 * first.stride),
+            *self.layers[1:],
+        )
+        coarse = PatchCritic(
+            layers, in_channels=self.in_channels, noise_conditioned=self.noise_conditioned
+        ).to(self.weights[0])
+        spread = self.weights[0].repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+        coarse.load_state_dict(self.state_dict() | {"weights.0": spread})
+        coarse._scale_scores(4)
+        return coarse
+
+    def _scale_scores(self, factor: float) -> None:
+        """Multiply the scores by a factor, by the weights of the last layer."""
+        self.weights[-1].mul_(factor)
+        last = self.bias(len(self.layers) - 1)
+        if last is not None:
+            last.mul_(factor)
+
+    def _check_linear_end(self, subject: str) -> None:
+        if self.layers[-1].activation != "identity":
+            raise LocregError(f"{subject} needs a last layer that has no activation.")
+
+    @torch.no_grad()
     def at_contrast(self, contrast: float) -> PatchCritic:
         """The critic r(a z) / a at contrast a: its gradient at z is that of r at a z.
 
         Raises:
             LocregError: when the last layer has an activation other than ``identity``.
         """
-        if self.layers[-1].activation != "identity":
-            raise LocregError("A contrast needs a critic whose last layer has no activation.")
+        self._check_linear_end("To have a contrast, a critic")
         other = PatchCritic.from_description(self.describe()).to(self.weights[0])
         other.load_state_dict(self.state_dict())
         # The channel of the noise level, if there is one, keeps its weights.
         other.weights[0][:, : self.in_channels].mul_(contrast)
-        other.weights[-1].div_(contrast)
-        last = self.bias(len(self.layers) - 1)
-        if last is not None:
-            other.biases[str(len(self.layers) - 1)].div_(contrast)
+        other._scale_scores(1 / contrast)
         return other
 
     @torch.no_grad()
@@ -248,11 +252,7 @@ class PatchCritic(nn.Module):
         channels, level = self.weights[0].split([self.in_channels, 1], dim=1)
         ratio = math.sqrt(self.in_channels)
         grey.weights[0].copy_(torch.cat([channels.sum(1, keepdim=True), ratio * level], dim=1))
-        # r is linear in the last weights, or quadratic if they lead to a square.
-        power = 2 if self.layers[-1].activation == "square" else 1
-        grey.weights[-1].div_(ratio ** (1 / power))
-        if power == 2 and self.layers[-1].bias:
-            grey.biases[str(len(self.layers) - 1)].div_(ratio ** (1 / power))
+        grey._scale_scores(1 / ratio)
         return grey
 
     @torch.no_grad()

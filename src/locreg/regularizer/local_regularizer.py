@@ -108,6 +108,13 @@ class LocalRegularizer(nn.Module):
         return self.learned_level is not None and self.noise_range is None
 
     @property
+    def removes_white_noise(self) -> bool:
+        """Whether R is a denoising energy that was trained on white noise and nothing else."""
+        return (
+            self.noise_conditioned and self._denoising.kinds == "white" and not self.learned_noise
+        )
+
+    @property
     def noise_range(self) -> NoiseRange | None:
         """White noise that a noise-conditioned critic was trained for; None: unknown."""
         return self._denoising.noise
@@ -148,6 +155,20 @@ class LocalRegularizer(nn.Module):
             critic = self.critic.at(sigma)
         else:
             critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
+        return LocalRegularizer(
+            Weights(critic=critic, criterion=self.criterion),
+            tile=self.tile,
+            precision=self.precision,
+            symmetric=self.symmetric,
+        )
+
+    def coarsened(self) -> LocalRegularizer:
+        """The regularizer 4 R(A x), where A takes the mean of each 2x2 pixels.
+
+        Raises:
+            LocregError: as `PatchCritic.coarsened`.
+        """
+        critic = self.critic.coarsened().requires_grad_(False)
         return LocalRegularizer(
             Weights(critic=critic, criterion=self.criterion),
             tile=self.tile,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from locreg.degradation.measure_noise import MeasuredNoise
-from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseKind, NoiseRange
+from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseRange
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
@@ -26,7 +26,9 @@ from locreg.solvers.registry import Solver, solver_of
 # share on average over held-out photographs; any value from 0.2 to 0.5 is nearly as good.
 _SHARE_OF_OTHER_OPERATORS = 0.4
 
-REAL_NOISE_WEIGHTS = "denoise-real"
+# The levels of the two steps that remove noise of a camera, as shares of its level. Such noise
+# varies slowly, so a step for white noise of the same level would leave most of it.
+COARSE_SHARE, FINE_SHARE = 1.0, 1.5
 
 # The noise level from which a second gradient step pays. On held-out photographs it gains 0.0, 0.05
 # and 0.2 dB at noise levels 0.1, 0.2 and 0.4.
@@ -152,17 +154,24 @@ def takes_energy(options: RestoreOptions) -> bool:
     )
 
 
-def default_weights(options: RestoreOptions, kind: NoiseKind, *, grey: bool) -> str:
+def takes_coarse_step(options: RestoreOptions, regularizer: LocalRegularizer) -> bool:
+    """Whether noise of a camera is removed in two steps, at half the resolution and at the full.
+
+    An energy for white noise needs both; one that was trained on other noise does not. With a given
+    lam, or a rule for it, there is one energy alone.
+    """
+    if options.lam is not None or not regularizer.removes_white_noise:
+        return False
+    return isinstance(chosen_solver(options, regularizer, denoising=True), GradientStepOptions)
+
+
+def default_weights(options: RestoreOptions, *, grey: bool) -> str:
     """The packaged weights that restore best.
 
-    These are a denoising energy, unless the solver or the rule for lam needs a critic. White noise,
-    and noise that is made white, has its own energies; that for cameras is for colour and grey
-    images.
+    These are a denoising energy, unless the solver or the rule for lam needs a critic.
     """
     if not takes_energy(options):
         return "ridge-gray" if grey else "ridge-rgb"
-    if kind == "camera":
-        return REAL_NOISE_WEIGHTS
     return "denoise-gray" if grey else "denoise-rgb"
 
 

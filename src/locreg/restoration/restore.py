@@ -15,9 +15,16 @@ from locreg.degradation.stabilize_variance import Stabilisation
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.choose_lam import Inversion, choose_lam
-from locreg.restoration.defaults import SolverPlan, plan_solver
+from locreg.restoration.defaults import (
+    COARSE_SHARE,
+    FINE_SHARE,
+    SolverPlan,
+    plan_solver,
+    takes_coarse_step,
+)
 from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.options import RestoreOptions
+from locreg.solvers.options import GradientStepOptions
 from locreg.solvers.registry import solve
 from locreg.solvers.solution import OnStep, Solution
 
@@ -94,8 +101,8 @@ def restore(
         return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
-    if noise is not None and noise.gain:
-        return _denoise_stabilised(y, regularizer, options, noise, start, observed, on_step)
+    if noise is not None and (way := _way_of(noise, options, regularizer)):
+        return way(y, regularizer, options, noise, start, observed, on_step)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
@@ -186,6 +193,60 @@ def _denoise_other_channels(
             on_step=on_step,
         ),
         y,
+    )
+
+
+def _way_of(
+    noise: MeasuredNoise, options: RestoreOptions, regularizer: LocalRegularizer
+) -> Callable[..., Restoration] | None:
+    """How noise that is not white is removed; None: in the same way as white noise."""
+    if noise.gain:
+        return _denoise_stabilised
+    if noise.kind == "camera" and takes_coarse_step(options, regularizer):
+        return _denoise_coarse_first
+    return None
+
+
+def _denoise_coarse_first(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    options: RestoreOptions,
+    noise: MeasuredNoise,
+    start: Tensor | None,
+    observed: Tensor | None,
+    on_step: OnStep | None,
+) -> Restoration:
+    """Denoise images whose noise is alike in neighbouring pixels, by an energy for white noise.
+
+    A gradient step on 4 R(A x), where A takes means of 2x2 pixels, is followed by the steps on R.
+    The noise of these means is nearer to white.
+    """
+    highest = regularizer.noise_range.high if regularizer.noise_range else 1.0
+
+    def at(share: float) -> RestoreOptions:
+        return replace(options, sigma=min(share * noise.level, highest), noise="white")
+
+    once = replace(at(COARSE_SHARE), solver=GradientStepOptions(steps=1), steps=None)
+    coarse = restore(y, regularizer.coarsened(), options=once, on_step=on_step)
+    done = coarse.solution.steps
+    later = on_step and (lambda number, point: on_step(done + number, point))
+    found = restore(coarse.image, regularizer, options=at(FINE_SHARE), start=start, on_step=later)
+    residual = y - found.image
+    return replace(
+        found,
+        sigma=noise.level,
+        noise=noise,
+        solution=_one_after_the_other(coarse.solution, found.solution),
+        seconds=coarse.seconds + found.seconds,
+        residual=residual if observed is None else torch.where(observed, residual, torch.nan),
+    )
+
+
+def _one_after_the_other(first: Solution, second: Solution) -> Solution:
+    return replace(
+        second,
+        history=first.history + second.history,
+        gradients=first.gradients + second.gradients,
     )
 
 

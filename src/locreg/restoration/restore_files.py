@@ -191,14 +191,16 @@ def _restore_file(
     if hint is not None and image.sample_type == "uint16" and options.white is None:
         events.message(f"{job.source}: {hint}")
     check_writable(job.target, image, task.factor)
-    restoration_options, name = options.restoration, options.weights
+    restoration_options = options.restoration
     y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
     with _named_in_errors(job.source):
         task.check(image)
+        name = options.weights
         if name == "auto":
-            grey = is_grey(image.pixels)
-            name, restoration_options = _choose_weights(y, grey, task, restoration_options)
+            name = default_weights(restoration_options, grey=is_grey(image.pixels))
         regularizer = weights.get(name)
+        if task.denoises and regularizer.removes_white_noise and takes_energy(restoration_options):
+            restoration_options = _describe_noise(y, restoration_options)
         solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
         with events.progress(job.source.name, solver.steps) as on_step:
             restoration = task.restore(y, regularizer, options=restoration_options, on_step=on_step)
@@ -218,18 +220,11 @@ def _named_in_errors(source: Path) -> Iterator[None]:
         raise type(error)(f"{source}: {error}") from None
 
 
-def _choose_weights(
-    y: Tensor, grey: bool, task: FileTask, options: RestoreOptions
-) -> tuple[str, RestoreOptions]:
-    """The packaged weights that suit the noise of y (1, C, H, W), and options that describe it.
-
-    Only denoising by an energy looks at the noise.
-    """
-    if not task.denoises or not takes_energy(options):
-        return default_weights(options, "white", grey=grey), options
+def _describe_noise(y: Tensor, options: RestoreOptions) -> RestoreOptions:
+    """Options that describe the noise of y (1, C, H, W): what they leave open is measured."""
     kind_alone = options.sigma != "auto" and options.noise == "auto"
     noise = noise_of_level(y, float(options.sigma)) if kind_alone else find_noise(y, options)
-    return default_weights(options, noise.kind, grey=grey), with_noise(options, noise)
+    return with_noise(options, noise)
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:

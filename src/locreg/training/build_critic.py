@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from locreg.degradation.noise import NoiseRange
-from locreg.regularizer.critic import PatchCritic, standard_layers, wide_layers
+from locreg.regularizer.critic import PatchCritic, standard_layers
 from locreg.regularizer.ridge import ridge_critic
 from locreg.training.options import CriticOptions, RidgeCriticOptions
 
@@ -41,12 +41,8 @@ def build_critic(
             group=options.group,
         )
         return critic.to(device)
-    if options.form == "wide":
-        layers = wide_layers(options.widths, options.activation, options.channels)
-    else:
-        layers = standard_layers(options.widths, options.activation)
     return PatchCritic(
-        layers,
+        standard_layers(options.widths, options.activation),
         in_channels=options.channels,
         noise_conditioned=noise_conditioned,
         generator=generator,

@@ -104,6 +104,8 @@ class DenoisingOptions(LoopOptions):
     Attributes:
         patch_size: Side of the patches whose error is minimised, in pixels.
         vary_colours: Swap channels, and change saturation, white balance and exposure at random.
+        zoom: Largest factor by which patches are enlarged, at random. A photograph as the camera
+            took it is smoother than one that was shrunk.
         grey_share: Share of the patches that are made grey, with the same noise in all channels.
         borders: What surrounds a patch. mirrored: the noisy patch itself, mirrored, just as an
             image is mirrored when it is restored; real: its surroundings in the image, which five
@@ -131,6 +133,7 @@ class DenoisingOptions(LoopOptions):
     optimizer: OptimizerName = "muon"
     patch_size: int = 48
     vary_colours: bool = False
+    zoom: float = 1.0
     grey_share: float = 0.0
     borders: Borders = "mirrored"
     precision: TrainingPrecision = "auto"
@@ -141,6 +144,8 @@ class DenoisingOptions(LoopOptions):
         super().__post_init__()
         check_at_least(1, "patch_size", self.patch_size)
         check_at_least(1, "steps", self.steps)
+        if not 1 <= self.zoom <= self.patch_size:
+            raise UsageError(f"zoom must be in [1, patch_size], got {self.zoom}.")
         for name in ("weaker_noise", "grey_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
@@ -164,21 +169,16 @@ class CriticOptions:
         widths: Number of channels of each hidden layer. Making the last hidden layers narrow saves
             a sixth of the time at no measurable cost.
         activation: Activation of the hidden layers.
-        form: standard: 3x3 convolutions, the last one linear; wide: a first layer of 6x6 pixels in
-            steps of 2, and a square at the end (`locreg.wide_layers`). It sees 6 pixels and 4 more
-            for each width.
     """
 
     channels: int = 3
     widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
     activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
-    form: Literal["standard", "wide"] = "standard"
 
     def __post_init__(self) -> None:
         _check_channels(self.channels)
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, got {self.widths}.")
-        check_choice("form", self.form, ("standard", "wide"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,7 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
             borders=options.borders,
             weaker_noise=options.weaker_noise,
             vary_colours=options.vary_colours,
+            zoom=options.zoom,
             grey_share=options.grey_share,
         ),
         critic,

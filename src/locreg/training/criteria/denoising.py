@@ -24,7 +24,7 @@ from locreg.images.patches import PatchPool
 from locreg.regularizer.borders import pad
 from locreg.regularizer.critic import PatchCritic
 from locreg.solvers.noise_conditioned import step_sizes
-from locreg.training.augmentation import vary_colours
+from locreg.training.augmentation import enlarge, vary_colours
 from locreg.training.options import Borders, TrainingPrecision
 
 # PyTorch's functions that ask an x86 processor for bfloat16 instructions.
@@ -159,7 +159,7 @@ class DenoisingCriterion:
         borders: see `denoising_loss`.
         weaker_noise: share of the patches whose noise is weaker than the noise level that the
             critic is given. Only white noise is varied so.
-        vary_colours, grey_share: see `locreg.training.options.DenoisingOptions`.
+        vary_colours, zoom, grey_share: see `locreg.training.options.DenoisingOptions`.
     """
 
     clean: PatchPool
@@ -171,6 +171,7 @@ class DenoisingCriterion:
     borders: Borders
     weaker_noise: float
     vary_colours: bool = False
+    zoom: float = 1.0
     grey_share: float = 0.0
     terms = ("denoising",)
 
@@ -199,8 +200,10 @@ class DenoisingCriterion:
         return loss.detach()[None]
 
     def _clean(self, iteration: int, random: np.random.Generator) -> Tensor:
-        """The clean patches of an iteration, with the changes of colour that are asked for."""
+        """The clean patches of an iteration, with the changes that are asked for."""
         clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
+        if self.zoom > 1:
+            clean = enlarge(clean, self.zoom, random)
         if self.vary_colours:
             clean = vary_colours(clean, random)
         if self.grey_share:
