@@ -28,6 +28,13 @@ def test_a_noiseless_constant_image_has_no_noise():
     assert estimate_sigma(torch.full((1, 3, 64, 64), 0.5)) == pytest.approx(0, abs=1e-7)
 
 
+def test_hot_and_dead_pixels_of_a_dim_frame_are_left_out():
+    x = 0.005 + 0.0006 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    spoilt = x.clone()
+    spoilt[..., 50, 60], spoilt[..., 0, 7], spoilt[..., 90, 127] = 1.0, 0.5, 0.0
+    assert estimate_sigma(spoilt) == pytest.approx(estimate_sigma(x), rel=0.05)
+
+
 def test_noise_of_a_grey_photograph_stored_as_colour_is_found(photograph):
     """Equal channels make three quarters of a joint covariance's eigenvalues vanish."""
     grey = torch.from_numpy(photograph[None, None, :256, :256, 0] / 255.0)

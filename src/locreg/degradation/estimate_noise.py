@@ -16,6 +16,8 @@ from locreg.errors import LocregError
 _PATCH = 8  # side of the patches whose covariance is computed, in pixels
 _BLOCK = 16  # side of the blocks whose smoothest give the noise level, in pixels
 _MOST_CLIPPED = 0.1  # share of clipped values from which a patch is left out
+_FAR_AWAY = 4.0  # ranges of its neighbours by which a hot pixel is away from them
+_LEAST_DISTANCE = 0.02  # and more than this, on the [0, 1] scale
 _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
 
@@ -26,9 +28,9 @@ def estimate_sigma(x: Tensor) -> float:
     The smallest eigenvalues of the covariance of 8x8 patches contain noise only. The largest
     eigenvalue is dropped until the mean of the rest is no larger than their median: then none
     stands out as signal. Patches without noise of their own are left out: constant ones, such as
-    letterbox bars, and clipped ones. If the channels are linearly dependent, as in a grey image
-    stored as colour, some eigenvalues are 0 whatever the noise; then each channel is measured on
-    its own, and the variances are averaged.
+    letterbox bars, clipped ones, and those with a hot or dead pixel. If the channels are linearly
+    dependent, as in a grey image stored as colour, some eigenvalues are 0 whatever the noise; then
+    each channel is measured on its own, and the variances are averaged.
 
     Chen, Zhu, Heng, *An efficient statistical method for image noise level estimation*, ICCV 2015.
 
@@ -42,8 +44,7 @@ def estimate_sigma(x: Tensor) -> float:
             "level: give sigma."
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
-    patches = x[0].unfold(1, _PATCH, apart).unfold(2, _PATCH, apart).flatten(3).flatten(1, 2)
-    patches = _with_noise(patches)
+    patches = _with_noise(_patches(x[0], apart), _patches(_isolated(x[0]), apart)[0].any(1))
     if patches.shape[1] < 2 * patches.shape[0] * patches.shape[2]:
         return 0.0
     joint = _covariance_eigenvalues(patches.permute(1, 0, 2).flatten(1))
@@ -86,11 +87,42 @@ def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
     return math.sqrt(float(variances.double().quantile(0.2, dim=1).mean()))
 
 
-def _with_noise(patches: Tensor) -> Tensor:
-    """Those of the patches (C, N, 64) that are neither constant nor clipped for a tenth."""
+def _patches(x: Tensor, apart: int) -> Tensor:
+    """The 8x8 patches of x (C, H, W), ``apart`` pixels from each other: (C, N, 64)."""
+    return x.unfold(1, _PATCH, apart).unfold(2, _PATCH, apart).flatten(3).flatten(1, 2)
+
+
+def _isolated(x: Tensor) -> Tensor:
+    """(1, H, W), True at pixels of x (C, H, W) that stand out from all eight neighbours.
+
+    They do if they are away from them by more than `_FAR_AWAY` times the neighbours' range, which
+    noise never is.
+    """
+    highest, lowest = torch.full_like(x, -math.inf), torch.full_like(x, math.inf)
+    for row in (-1, 0, 1):
+        for column in (-1, 0, 1):
+            if row or column:
+                here, there = _overlap(x, row, column)
+                torch.maximum(highest[here], x[there], out=highest[here])
+                torch.minimum(lowest[here], x[there], out=lowest[here])
+    distance = torch.maximum(x - highest, lowest - x)
+    return (distance > _FAR_AWAY * (highest - lowest) + _LEAST_DISTANCE).any(0, keepdim=True)
+
+
+def _overlap(x: Tensor, row: int, column: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where x (C, H, W) has a pixel that lies a row and a column further, and where that one is."""
+    here, there = [slice(None)], [slice(None)]
+    for step, length in zip((row, column), x.shape[1:], strict=True):
+        here.append(slice(max(-step, 0), length - max(step, 0)))
+        there.append(slice(max(step, 0), length - max(-step, 0)))
+    return tuple(here), tuple(there)
+
+
+def _with_noise(patches: Tensor, spoilt: Tensor) -> Tensor:
+    """Those of the patches (C, N, 64) that are not constant, clipped for a tenth or spoilt (N,)."""
     constant = (patches.amax(2) == patches.amin(2)).all(0)
     clipped = ((patches == 0) | (patches == 1)).float().mean((0, 2)) > _MOST_CLIPPED
-    kept = ~constant & ~clipped
+    kept = ~constant & ~clipped & ~spoilt
     # Where all is clipped, as with noise that is stronger than the image, the rest is too special.
     if kept.sum() < 2 * patches.shape[0] * patches.shape[2]:
         kept = ~constant

@@ -30,6 +30,9 @@ _SHARE_OF_OTHER_OPERATORS = 0.4
 # varies slowly, so a step for white noise of the same level would leave most of it.
 COARSE_SHARE, FINE_SHARE = 1.0, 1.5
 
+# Below this level both shares fall in proportion to it: weak noise is easily mistaken for texture.
+CAUTIOUS_BELOW = 0.01
+
 # The noise level from which a second gradient step pays. On held-out photographs it gains 0.0, 0.05
 # and 0.2 dB at noise levels 0.1, 0.2 and 0.4.
 _TWO_STEPS_FROM = 0.15

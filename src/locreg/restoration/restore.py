@@ -16,6 +16,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import (
+    CAUTIOUS_BELOW,
     COARSE_SHARE,
     FINE_SHARE,
     SolverPlan,
@@ -221,10 +222,11 @@ def _denoise_coarse_first(
     A gradient step on 4 R(A x), where A takes means of 2x2 pixels, is followed by the steps on R.
     The noise of these means is nearer to white.
     """
+    caution = min(noise.level / CAUTIOUS_BELOW, 1.0)
     highest = regularizer.noise_range.high if regularizer.noise_range else 1.0
 
     def at(share: float) -> RestoreOptions:
-        return replace(options, sigma=min(share * noise.level, highest), noise="white")
+        return replace(options, sigma=min(caution * share * noise.level, highest), noise="white")
 
     once = replace(at(COARSE_SHARE), solver=GradientStepOptions(steps=1), steps=None)
     coarse = restore(y, regularizer.coarsened(), options=once, on_step=on_step)
