@@ -230,16 +230,17 @@ def _denoise_coarse_first(
 
     once = replace(at(COARSE_SHARE), solver=GradientStepOptions(steps=1), steps=None)
     coarse = restore(y, regularizer.coarsened(), options=once, on_step=on_step)
-    done = coarse.solution.steps
-    later = on_step and (lambda number, point: on_step(done + number, point))
-    found = restore(coarse.image, regularizer, options=at(FINE_SHARE), start=start, on_step=later)
+    first, begun, seconds = coarse.image, coarse.solution, coarse.seconds
+    del coarse  # its residual is as large as the image
+    later = on_step and (lambda number, point: on_step(begun.steps + number, point))
+    found = restore(first, regularizer, options=at(FINE_SHARE), start=start, on_step=later)
     residual = y - found.image
     return replace(
         found,
         sigma=noise.level,
         noise=noise,
-        solution=_one_after_the_other(coarse.solution, found.solution),
-        seconds=coarse.seconds + found.seconds,
+        solution=_one_after_the_other(begun, found.solution),
+        seconds=seconds + found.seconds,
         residual=residual if observed is None else torch.where(observed, residual, torch.nan),
     )
 
