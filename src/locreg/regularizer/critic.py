@@ -170,25 +170,26 @@ class PatchCritic(nn.Module):
 
     @torch.no_grad()
     def coarsened(self) -> PatchCritic:
-        """The critic 4 r(A z), where A takes the mean of each 2x2 pixels.
+        """The critic 4 r(A z), where A halves the resolution with the weights 1, 3, 3, 1 (over 8).
 
-        It is a critic of patches twice as wide, in steps twice as long: the kernel of the first
-        layer is spread over 2x2 pixels. A gradient step on its R changes all pixels of 2x2 as one
-        on R changes their mean.
+        It is a critic of patches twice as wide and two pixels more, in steps twice as long: the
+        kernel of the first layer is spread by these weights. A gradient step on its R changes an
+        image by what one on R changes the image A z, enlarged bilinearly.
 
         Raises:
             LocregError: when the last layer has an activation other than ``identity``.
         """
         self._check_linear_end("To be coarsened, a critic")
         first = self.layers[0]
-        layers = (
-            replace(first, kernel=2 * first.kernel, stride=2 * first.stride),
-            *self.layers[1:],
-        )
+        wider = replace(first, kernel=2 * first.kernel + 2, stride=2 * first.stride)
+        layers = (wider, *self.layers[1:])
         coarse = PatchCritic(
             layers, in_channels=self.in_channels, noise_conditioned=self.noise_conditioned
         ).to(self.weights[0])
-        spread = self.weights[0].repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+        line = self.weights[0].new_tensor([1, 3, 3, 1]) / 8
+        kernels = self.weights[0].flatten(0, 1)[:, None]
+        spread = F.conv_transpose2d(kernels, (line[:, None] * line)[None, None], stride=2)
+        spread = spread.view(coarse.weights[0].shape)
         coarse.load_state_dict(self.state_dict() | {"weights.0": spread})
         coarse._scale_scores(4)
         return coarse

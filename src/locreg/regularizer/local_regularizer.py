@@ -163,7 +163,7 @@ class LocalRegularizer(nn.Module):
         )
 
     def coarsened(self) -> LocalRegularizer:
-        """The regularizer 4 R(A x), where A takes the mean of each 2x2 pixels.
+        """The regularizer 4 R(A x), where A halves the resolution: see `PatchCritic.coarsened`.
 
         Raises:
             LocregError: as `PatchCritic.coarsened`.

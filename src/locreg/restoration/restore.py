@@ -219,8 +219,8 @@ def _denoise_coarse_first(
 ) -> Restoration:
     """Denoise images whose noise is alike in neighbouring pixels, by an energy for white noise.
 
-    A gradient step on 4 R(A x), where A takes means of 2x2 pixels, is followed by the steps on R.
-    The noise of these means is nearer to white.
+    A gradient step on 4 R(A x), where A halves the resolution, is followed by the steps on R. The
+    noise of A x is nearer to white.
     """
     caution = min(noise.level / CAUTIOUS_BELOW, 1.0)
     highest = regularizer.noise_range.high if regularizer.noise_range else 1.0
