@@ -19,8 +19,8 @@ _MUON_STEPS, _MUON_MOMENTUM = 5, 0.95
 class Muon(torch.optim.Optimizer):
     """Muon for matrices (Jordan et al. 2024) with Nesterov momentum, in float32.
 
-    `torch.optim.Muon` does the same in bfloat16, which takes twenty times as long on processors
-    without it: a fifth of the training time of a large critic.
+    `torch.optim.Muon` does the same in bfloat16, which processors without it emulate: that took a
+    fifth of the training time of a large critic.
     """
 
     def __init__(self, matrices: list[nn.Parameter]) -> None:
