@@ -155,12 +155,7 @@ class LocalRegularizer(nn.Module):
             critic = self.critic.at(sigma)
         else:
             critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
-        return LocalRegularizer(
-            Weights(critic=critic, criterion=self.criterion),
-            tile=self.tile,
-            precision=self.precision,
-            symmetric=self.symmetric,
-        )
+        return self._with_critic(critic)
 
     def coarsened(self) -> LocalRegularizer:
         """The regularizer 4 R(A x), where A halves the resolution: see `PatchCritic.coarsened`.
@@ -168,7 +163,10 @@ class LocalRegularizer(nn.Module):
         Raises:
             LocregError: as `PatchCritic.coarsened`.
         """
-        critic = self.critic.coarsened().requires_grad_(False)
+        return self._with_critic(self.critic.coarsened().requires_grad_(False))
+
+    def _with_critic(self, critic: PatchCritic) -> LocalRegularizer:
+        """R of another critic, with the same record and settings."""
         return LocalRegularizer(
             Weights(critic=critic, criterion=self.criterion),
             tile=self.tile,

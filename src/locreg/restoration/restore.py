@@ -117,7 +117,6 @@ def restore(
     chosen = choose_lam(
         options.lam, inversion, regularizer, plan.level, share=plan.share, denoising=denoising
     )
-    residual = y - forward(chosen.solution.image)
     return Restoration(
         image=chosen.solution.image,
         sigma=plan.sigma,
@@ -125,7 +124,7 @@ def restore(
         lam=chosen.lam,
         solution=chosen.solution,
         seconds=time.perf_counter() - begin,
-        residual=residual if observed is None else torch.where(observed, residual, torch.nan),
+        residual=_residual(y, forward(chosen.solution.image), observed),
     )
 
 
@@ -234,14 +233,13 @@ def _denoise_coarse_first(
     del coarse  # its residual is as large as the image
     later = on_step and (lambda number, point: on_step(begun.steps + number, point))
     found = restore(first, regularizer, options=at(FINE_SHARE), start=start, on_step=later)
-    residual = y - found.image
     return replace(
         found,
         sigma=noise.level,
         noise=noise,
         solution=_one_after_the_other(begun, found.solution),
         seconds=seconds + found.seconds,
-        residual=residual if observed is None else torch.where(observed, residual, torch.nan),
+        residual=_residual(y, found.image, observed),
     )
 
 
@@ -276,8 +274,14 @@ def _denoise_stabilised(
         on_step=on_step,
     )
     image = transform.inverse(found.image)
-    residual = y - image if observed is None else torch.where(observed, y - image, torch.nan)
+    residual = _residual(y, image, observed)
     return replace(found, image=image, sigma=noise.level, noise=noise, residual=residual)
+
+
+def _residual(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:
+    """y - fitted, NaN where nothing was observed."""
+    residual = y - fitted
+    return residual if observed is None else torch.where(observed, residual, torch.nan)
 
 
 def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:

@@ -26,6 +26,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, matrices: list[nn.Parameter]) -> None:
         super().__init__(matrices, {"lr": 0.0})
 
+    # The closure belongs to torch's interface; no caller here has one.
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Update the matrices by their ``.grad``."""
