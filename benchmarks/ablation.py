@@ -26,6 +26,7 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
 from locreg.images.sources import split_sources
 from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.training.calibration import best_contrast
 from locreg.training.criteria.wasserstein import critic_loss
@@ -123,7 +124,7 @@ class ConditionedCriterion:
         """Files that could not be used."""
         return self.clean.skipped | self.noisy.skipped
 
-    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
         """Set the gradients of the critic, and return the terms."""
         count, random = self.options.batch, np.random.default_rng(iteration)
         clean, noisy = (
@@ -131,8 +132,9 @@ class ConditionedCriterion:
         )
         sigma = torch.from_numpy(random.uniform(self.noise.low, self.noise.high, count)).float()
         drawn = torch.from_numpy(random.standard_normal(tuple(noisy.shape))).float()
+        (of_patches,) = critic.scales
         terms = critic_loss(
-            partial(critic, sigma=sigma),
+            partial(of_patches, sigma=sigma),
             clean,
             noisy + sigma.view(-1, 1, 1, 1) * drawn,
             torch.from_numpy(random.random(count)).float(),

@@ -17,6 +17,7 @@ from .regularizer.critic import PatchCritic as PatchCritic
 from .regularizer.critic import standard_layers as standard_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
 from .regularizer.local_regularizer import load as load
+from .regularizer.multiscale import MultiscaleCritic as MultiscaleCritic
 from .regularizer.ridge import ridge_critic as ridge_critic
 from .regularizer.weights import Calibration as Calibration
 from .regularizer.weights import Weights as Weights

@@ -15,7 +15,7 @@ from locreg.images.metrics import psnr
 from locreg.images.patches import load_crops
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import load
-from locreg.training.options import CriticOptions, DenoisingOptions, SplitOptions
+from locreg.training.options import DenoiserCriticOptions, DenoisingOptions, SplitOptions
 from locreg.training.output import TrainingRun
 from locreg.training.recipes import DenoiserRecipe
 from locreg.training.train_denoiser import train_denoiser
@@ -25,7 +25,7 @@ from locreg.training.validation import DenoiserValidation
 def recipe(folder, **training):
     return DenoiserRecipe(
         clean=folder,
-        critic=CriticOptions(widths=(8,) * 6, activation="silu"),
+        critic=DenoiserCriticOptions(widths=(8,) * 6),
         data=SplitOptions(seed=3, held_out=2, validation_size=32),
         training=DenoisingOptions(
             **{"iterations": 12, "batch": 2, "patch_size": 20, "checkpoint_every": 4,
@@ -99,7 +99,9 @@ def test_a_training_can_begin_with_narrower_weights(folder, tmp_path):
     again = recipe(folder, iterations=1, learning_rate=1e-9, last_learning_rate=1e-9)
     widths = {
         width: replace(
-            again, initial=first, critic=CriticOptions(widths=(width,) * 6, activation="silu")
+            again,
+            initial=first,
+            critic=DenoiserCriticOptions(widths=(width,) * 6, activation="silu"),
         )
         for width in (7, 9)
     }
@@ -151,3 +153,51 @@ def test_packaged_energies_invent_nothing_where_the_level_is_too_high(name):
     for sigma in (0.1, 0.2, 0.3, 0.4, 0.5):
         found = locreg.restore(clean, regularizer, options=locreg.RestoreOptions(sigma=sigma)).image
         assert psnr(found, clean).item() > 20, sigma
+
+
+def test_coarse_scales_are_added_to_a_trained_energy(folder, tmp_path):
+    """The finest keeps its weights, and is what an energy of one scale begins with."""
+    first = tmp_path / "first.safetensors"
+    earlier = train_denoiser(recipe(folder), TrainingRun(output=first, progress=False))
+    several = replace(
+        recipe(folder),
+        critic=DenoiserCriticOptions(widths=(8,) * 6, scales=3),
+        initial=first,
+        training=replace(recipe(folder, borders="periodic").training, trained="coarse"),
+    )
+    path = tmp_path / "several.safetensors"
+    train_denoiser(several, TrainingRun(output=path, progress=False))
+    finest, *coarse = load(path).critic.scales
+    assert len(coarse) == 2
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(finest.parameters(), earlier.critic.parameters(), strict=True)
+    )
+    assert all(critic.weights[-1].abs().max() > 0 for critic in coarse)
+    with pytest.raises(UsageError, match="multiple of 4"):
+        replace(several, training=replace(several.training, patch_size=22))
+    with pytest.raises(UsageError, match="give scales and initial weights"):
+        replace(several, initial=None)
+
+
+def test_a_resumed_training_of_several_scales_equals_an_uninterrupted_one(folder, tmp_path):
+    several = replace(
+        recipe(folder, borders="periodic"),
+        critic=DenoiserCriticOptions(widths=(8,) * 6, scales=2),
+    )
+
+    def stop(done):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    train_denoiser(several, TrainingRun(output=whole, progress=False))
+    with pytest.raises(KeyboardInterrupt):
+        train_denoiser(several, TrainingRun(output=parts, progress=False, on_iteration=stop))
+    train_denoiser(several, TrainingRun(output=parts, progress=False, resume=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            load(whole).critic.parameters(), load(parts).critic.parameters(), strict=True
+        )
+    )

@@ -22,6 +22,7 @@ from locreg.training.options import (
     CalibratedOptions,
     CriticOptions,
     DataOptions,
+    DenoiserCriticOptions,
     DenoisingOptions,
     RefinementOptions,
     RidgeCriticOptions,
@@ -179,7 +180,7 @@ class TrainDenoiser(_TrainingCommand):
     initial: str | None = None
     """Denoising energy to start from: packaged weights or a weight file; by default random
     weights."""
-    critic: OmitArgPrefixes[CriticOptions] = DENOISER_CRITIC
+    critic: OmitArgPrefixes[DenoiserCriticOptions] = DENOISER_CRITIC
     data: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     training: OmitArgPrefixes[DenoisingOptions] = field(default_factory=DenoisingOptions)
 

@@ -29,6 +29,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 
 WRITABLE = tuple(sorted(_SAVE_OPTIONS))
 _LARGEST_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # width and height, in pixels
+_ROWS = 256  # rows that are converted at a time: float64 needs much memory
 _SAMPLE_TYPES = ("uint8", "uint16", "float32")
 
 _METADATA = (
@@ -218,11 +219,15 @@ def hint_at_unused_range(brightest: float) -> str | None:
 def _from_unit_range(
     pixels: NDArray[np.float32], sample_type: str, white: float | None
 ) -> NDArray[Any]:
-    # In float64, since float32 rounds scaled 16-bit samples too coarsely.
-    samples = pixels.astype(np.float64) * (white or _largest(sample_type))
-    if sample_type == "float32":
-        return samples.astype(np.float32)
-    return np.asarray(np.rint(samples.clip(0, _largest(sample_type))), dtype=sample_type)
+    samples = np.empty(pixels.shape, sample_type)
+    for top in range(0, pixels.shape[1], _ROWS):
+        rows = slice(top, top + _ROWS)
+        # In float64, since float32 rounds scaled 16-bit samples too coarsely.
+        scaled = pixels[:, rows].astype(np.float64) * (white or _largest(sample_type))
+        if sample_type != "float32":
+            scaled = np.rint(scaled.clip(0, _largest(sample_type)))
+        samples[:, rows] = scaled
+    return samples
 
 
 def _without_alpha(samples: NDArray[Any]) -> NDArray[Any]:

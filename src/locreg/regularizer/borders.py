@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+HALVING = (1 / 8, 3 / 8, 3 / 8, 1 / 8)  # weights of the pixels of a line, for `halved`
 
 
 def mirror_indices(length: int, field: int) -> Tensor:
@@ -35,3 +38,16 @@ def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
     rows, columns = (mirror_indices(n, field).to(z.device) for n in (height, width))
     lines = z.new_zeros((*z.shape[:-2], height, z.shape[-1])).index_add_(-2, rows, z)
     return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)
+
+
+def halved(x: Tensor, *, periodic: bool = False) -> Tensor:
+    """A x: the image x (B, C, H, W) at half the resolution, as a critic of several scales sees it.
+
+    Each pixel is a mean of 4x4 pixels with the weights 1, 3, 3, 1 (over 8) along rows and columns.
+    Only squares inside the image count, unless it is periodic: then the result is half as large.
+    """
+    line = x.new_tensor(HALVING)
+    kernel = (line[:, None] * line).expand(x.shape[1], 1, -1, -1)
+    if periodic:
+        x = F.pad(x, (1, 1, 1, 1), mode="circular")
+    return F.conv2d(x, kernel, stride=2, groups=x.shape[1])

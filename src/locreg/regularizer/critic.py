@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from locreg.errors import LocregError
 from locreg.regularizer.activations import ACTIVATIONS, lengths
+from locreg.regularizer.borders import HALVING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,15 @@ class PatchCritic(nn.Module):
             fan_channels = layer.outputs
 
     @property
+    def scales(self) -> tuple[PatchCritic, ...]:
+        """This critic alone: see `MultiscaleCritic.scales`."""
+        return (self,)
+
+    def parts(self) -> tuple[PatchCritic, ...]:
+        """This critic alone: see `MultiscaleCritic.parts`."""
+        return (self,)
+
+    @property
     def receptive_field(self) -> int:
         """Side of the patch that one score depends on, in pixels."""
         field, jump = 1, 1
@@ -186,7 +196,7 @@ class PatchCritic(nn.Module):
         coarse = PatchCritic(
             layers, in_channels=self.in_channels, noise_conditioned=self.noise_conditioned
         ).to(self.weights[0])
-        line = self.weights[0].new_tensor([1, 3, 3, 1]) / 8
+        line = self.weights[0].new_tensor(HALVING)
         kernels = self.weights[0].flatten(0, 1)[:, None]
         spread = F.conv_transpose2d(kernels, (line[:, None] * line)[None, None], stride=2)
         spread = spread.view(coarse.weights[0].shape)
@@ -194,6 +204,11 @@ class PatchCritic(nn.Module):
         coarse._scale_scores(4)
         return coarse
 
+    def silence(self) -> None:
+        """Make all scores 0, by the weights of the last layer."""
+        self._scale_scores(0)
+
+    @torch.no_grad()
     def _scale_scores(self, factor: float) -> None:
         """Multiply the scores by a factor, by the weights of the last layer."""
         self.weights[-1].mul_(factor)

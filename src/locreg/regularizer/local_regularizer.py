@@ -17,6 +17,7 @@ from locreg.errors import LocregError
 from locreg.regularizer import tiled_gradient
 from locreg.regularizer.criterion_record import DenoisingRecord
 from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic, MultiscaleCritic
 from locreg.regularizer.weights import Weights, load_weights
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.objective import Objective
@@ -40,7 +41,7 @@ class LocalRegularizer(nn.Module):
     without a level it is R as it was trained.
 
     Args:
-        weights: a critic with its calibration, or only a `PatchCritic`.
+        weights: a critic with its calibration, or only a `PatchCritic` or `MultiscaleCritic`.
         tile: side of the tiles in which an image is processed, in scores. It changes speed and
             memory, not the result. By default it is 256 (84 for ridge critics) on a CPU, where a
             tile fits into the cache, and 1024 on a GPU.
@@ -59,14 +60,14 @@ class LocalRegularizer(nn.Module):
 
     def __init__(
         self,
-        weights: Weights | PatchCritic,
+        weights: Weights | Critic,
         *,
         tile: int | None = None,
         precision: Precision = "float32",
         symmetric: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(weights, PatchCritic):
+        if isinstance(weights, PatchCritic | MultiscaleCritic):
             weights = Weights(critic=weights)
         if tile is not None and tile < 1:
             raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
@@ -165,7 +166,7 @@ class LocalRegularizer(nn.Module):
         """
         return self._with_critic(self.critic.coarsened().requires_grad_(False))
 
-    def _with_critic(self, critic: PatchCritic) -> LocalRegularizer:
+    def _with_critic(self, critic: Critic) -> LocalRegularizer:
         """R of another critic, with the same record and settings."""
         return LocalRegularizer(
             Weights(critic=critic, criterion=self.criterion),
@@ -194,7 +195,7 @@ class LocalRegularizer(nn.Module):
         """
         if self._takes_level(sigma):
             return self.at(_level(sigma)).fn(x)
-        if self.symmetric and self.critic.stride > 1:  # the maps of two orientations do not match
+        if not self._has_score_map:
             return self.value_and_grad(x)[0].to(x.dtype)
         return self.score_map(x).flatten(1).sum(1, dtype=torch.float64).to(x.dtype)
 
@@ -236,15 +237,13 @@ class LocalRegularizer(nn.Module):
         """
         self._check(x)
         if not self.symmetric:
-            return tiled_gradient.value_and_gradient(self.critic, x, self._tile(x), self._dtype)
+            return self._value_and_gradient(x)
         value, gradient = (
             torch.zeros(len(x), dtype=torch.float64, device=x.device),
             torch.zeros_like(x),
         )
         for orient, back in _ORIENTATIONS:
-            oriented_value, oriented_gradient = tiled_gradient.value_and_gradient(
-                self.critic, orient(x), self._tile(x), self._dtype
-            )
+            oriented_value, oriented_gradient = self._value_and_gradient(orient(x))
             value += oriented_value / len(_ORIENTATIONS)
             gradient += back(oriented_gradient) / len(_ORIENTATIONS)
         return value, gradient
@@ -256,16 +255,19 @@ class LocalRegularizer(nn.Module):
         With a stride, H and W are divided by it and rounded up.
 
         Raises:
-            LocregError: as `value_and_grad`, or when R is averaged over flips and turns and the
-                stride is above 1.
+            LocregError: as `value_and_grad`, when R is averaged over flips and turns and the
+                stride is above 1, or when R has several scales.
         """
         self._check(x)
-        if self.symmetric and self.critic.stride > 1:
+        if len(self.critic.scales) > 1:
+            raise LocregError("R has several scales, so that no score belongs to one patch alone.")
+        if not self._has_score_map:
             raise LocregError("Only scores of stride 1 can be averaged over flips and turns.")
+        (critic,) = self.critic.parts()
         if not self.symmetric:
-            return tiled_gradient.scores(self.critic, x, self._tile(x), self._dtype)
+            return tiled_gradient.scores(critic, x, self._tile(critic, x), self._dtype)
         maps = (
-            back(tiled_gradient.scores(self.critic, orient(x), self._tile(x), self._dtype))
+            back(tiled_gradient.scores(critic, orient(x), self._tile(critic, x), self._dtype))
             for orient, back in _ORIENTATIONS
         )
         return sum(maps, torch.zeros_like(x[:, :1])) / len(_ORIENTATIONS)
@@ -275,8 +277,23 @@ class LocalRegularizer(nn.Module):
         """The dtype of the values between the layers; None: that of the image."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
-    def _tile(self, x: Tensor) -> int:
-        return self.tile or tiled_gradient.usual_tile(self.critic, x, self._dtype)
+    def _tile(self, critic: PatchCritic, x: Tensor) -> int:
+        return self.tile or tiled_gradient.usual_tile(critic, x, self._dtype)
+
+    def _value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """R, not averaged over flips and turns, and its gradient."""
+        value, gradient = x.new_zeros(len(x), dtype=torch.float64), torch.zeros_like(x)
+        for critic in self.critic.parts():
+            tile = self._tile(critic, x)
+            of_part = tiled_gradient.value_and_gradient(critic, x, tile, self._dtype)
+            value += of_part[0]
+            gradient += of_part[1]
+        return value, gradient
+
+    @property
+    def _has_score_map(self) -> bool:
+        """Whether each score belongs to one patch, and the maps of all orientations match."""
+        return len(self.critic.scales) == 1 and not (self.symmetric and self.critic.stride > 1)
 
     def _takes_level(self, sigma: float | Tensor | None) -> bool:
         """Whether a noise level is needed, or is given and not ignored."""
@@ -290,9 +307,10 @@ class LocalRegularizer(nn.Module):
                 f"This regularizer takes images of shape (B, {self.in_channels}, H, W), "
                 f"got {tuple(x.shape)}."
             )
-        if x.dtype != self.critic.weights[0].dtype:
+        dtype = next(self.critic.parameters()).dtype
+        if x.dtype != dtype:
             raise LocregError(
-                f"The regularizer's weights are {self.critic.weights[0].dtype}, the image is "
+                f"The regularizer's weights are {dtype}, the image is "
                 f"{x.dtype}: convert one of them with .to(dtype)."
             )
 
@@ -364,6 +382,6 @@ def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDA
         pixels = pixels.mean(axis=0, keepdims=True)
     if regularizer.in_channels != len(pixels):
         raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
-    x = torch.from_numpy(pixels)[None].to(regularizer.critic.weights[0].device)
+    x = torch.from_numpy(pixels)[None].to(next(regularizer.critic.parameters()).device)
     scores: NDArray[np.float32] = regularizer.score_map(x)[0, 0].cpu().numpy()
     return scores

@@ -10,7 +10,7 @@ from typing import Any
 
 from locreg.errors import LocregError
 from locreg.regularizer.criterion_record import CriterionRecord, read_criterion_record
-from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic, critic_from_description
 from locreg.regularizer.packaged import packaged_names
 from locreg.regularizer.tensor_file import read_tensors, write_tensors
 
@@ -85,7 +85,7 @@ class Weights:
         calibration: how lam follows from sigma, and score quantiles; None: not calibrated.
     """
 
-    critic: PatchCritic
+    critic: Critic
     criterion: CriterionRecord | None = None
     training: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
@@ -111,7 +111,7 @@ def load_weights(name_or_path: str | Path) -> Weights:
     if "critic" not in header:
         raise LocregError(f"{path} holds no critic but something else: give a weight file.")
     try:
-        critic = PatchCritic.from_description(header["critic"])
+        critic = critic_from_description(header["critic"])
         critic.load_state_dict(tensors)
         calibration = header.get("calibration")
         calibration = Calibration(**_tuples(calibration)) if calibration else None

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from locreg.degradation.noise import LEAST_NOISE
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights
 from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_files import RestoredFile
@@ -93,11 +94,19 @@ def weights_record(name: str, weights: Weights) -> dict[str, Any]:
         "receptive_field": critic.receptive_field,
         "stride": critic.stride,
         "parameters": sum(p.numel() for p in critic.parameters()),
-        "layers": [asdict(layer) for layer in critic.layers],
+        **_layers(critic),
         "criterion": weights.criterion.describe() if weights.criterion else {},
         "training": weights.training,
         "calibration": asdict(weights.calibration) if weights.calibration else None,
     }
+
+
+def _layers(critic: Critic) -> dict[str, Any]:
+    """The layers of the critic, or of the critic of each scale."""
+    layers = [[asdict(layer) for layer in scale.layers] for scale in critic.scales]
+    if len(layers) == 1:
+        return {"layers": layers[0]}
+    return {f"layers at 1/{2**k} of the resolution": of_scale for k, of_scale in enumerate(layers)}
 
 
 def outline(value: Any, indent: int = 0) -> str:

@@ -6,8 +6,9 @@ import torch
 
 from locreg.degradation.noise import NoiseRange
 from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.multiscale import Critic, MultiscaleCritic
 from locreg.regularizer.ridge import ridge_critic
-from locreg.training.options import CriticOptions, RidgeCriticOptions
+from locreg.training.options import CriticOptions, DenoiserCriticOptions, RidgeCriticOptions
 
 # Noise level for the initial weights of a ridge critic whose degradation is known by examples only.
 _UNKNOWN_NOISE = 0.1
@@ -19,9 +20,8 @@ def build_critic(
     device: torch.device | str,
     *,
     noise: NoiseRange | None = None,
-    noise_conditioned: bool = False,
 ) -> PatchCritic:
-    """Build the critic that the options describe, with random weights.
+    """Build a critic for unpaired patches, with random weights.
 
     Args:
         options: form and size of the critic.
@@ -29,7 +29,6 @@ def build_critic(
         device: where to put the weights.
         noise: the synthetic noise that a ridge critic will be trained on; None: the degradation is
             known by examples only.
-        noise_conditioned: whether r depends on a noise level. Ridge critics ignore it.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(options, RidgeCriticOptions):
@@ -44,6 +43,25 @@ def build_critic(
     return PatchCritic(
         standard_layers(options.widths, options.activation),
         in_channels=options.channels,
-        noise_conditioned=noise_conditioned,
         generator=generator,
     ).to(device)
+
+
+def build_denoiser_critic(
+    options: DenoiserCriticOptions, seed: int, device: torch.device | str
+) -> Critic:
+    """Build the noise-conditioned critic of a denoising energy, with random weights.
+
+    Arguments as for `build_critic`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scales = [
+        PatchCritic(
+            standard_layers(options.widths, options.activation),
+            in_channels=options.channels,
+            noise_conditioned=True,
+            generator=generator,
+        )
+        for _ in range(options.scales)
+    ]
+    return (scales[0] if options.scales == 1 else MultiscaleCritic(scales)).to(device)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError
-from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Calibration, exp_polynomial
 from locreg.solvers.first_order import adam
 from locreg.solvers.objective import Objective
@@ -105,7 +105,7 @@ def calibrate_white_noise(
 
 
 def _fitted_contrasts(
-    critic: PatchCritic, images: Sequence[Tensor], trained: float, seed: int, progress: bool
+    critic: Critic, images: Sequence[Tensor], trained: float, seed: int, progress: bool
 ) -> list[tuple[float, float]]:
     """Best contrasts at `CONTRAST_SIGMAS`, each with its PSNR in dB.
 
@@ -122,7 +122,7 @@ def _fitted_contrasts(
 
 
 def best_contrast(
-    critic: PatchCritic,
+    critic: Critic,
     images: Sequence[Tensor],
     sigma: float,
     *,

@@ -20,13 +20,13 @@ from tqdm import tqdm
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.files import write_atomically
-from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic, critic_from_description
 from locreg.regularizer.tensor_file import read_tensors, tensors_under, write_tensors
 from locreg.training.optimizers import CriticOptimizer
 from locreg.training.options import LoopOptions
 
 # Measures a critic: its quality (higher is better), and details for the log.
-Validate = Callable[[PatchCritic], tuple[float, dict[str, float]]]
+Validate = Callable[[Critic], tuple[float, dict[str, float]]]
 
 
 class Criterion(Protocol):
@@ -40,7 +40,7 @@ class Criterion(Protocol):
     def skipped(self) -> dict[ImageSource, str]:
         """Files that could not be used so far, with the reason."""
 
-    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
         """Set the ``.grad`` of the critic's parameters, and return the terms for the log.
 
         Gradient and terms must depend on the critic and the iteration alone.
@@ -51,8 +51,8 @@ class Criterion(Protocol):
 class TrainingState:
     """Everything that changes from one iteration to the next."""
 
-    critic: PatchCritic
-    average: PatchCritic
+    critic: Critic
+    average: Critic
     optimizer: CriticOptimizer
     iteration: int = 0
     best: dict[str, Tensor] | None = None
@@ -65,7 +65,7 @@ class TrainingState:
 class TrainedCritic:
     """The critic that validated best (without validation: the last one) and all validations."""
 
-    critic: PatchCritic
+    critic: Critic
     iterations: int
     validations: list[dict[str, float]]
     skipped: dict[str, str]
@@ -73,7 +73,7 @@ class TrainedCritic:
 
 def train(
     criterion: Criterion,
-    critic: PatchCritic,
+    critic: Critic,
     options: LoopOptions,
     *,
     validate: Validate | None = None,
@@ -178,8 +178,8 @@ def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> T
     return terms.detach().double().cpu()
 
 
-def _initial_state(critic: PatchCritic, options: LoopOptions) -> TrainingState:
-    average = PatchCritic.from_description(critic.describe())
+def _initial_state(critic: Critic, options: LoopOptions) -> TrainingState:
+    average = critic_from_description(critic.describe())
     average.to(next(critic.parameters()).device).load_state_dict(critic.state_dict())
     return TrainingState(critic, average, CriticOptimizer(critic, options.optimizer))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.tensor_file import tensors_under
 from locreg.training.options import OptimizerName
 
@@ -66,10 +67,10 @@ class CriticOptimizer:
         name: "adam" or "muon".
     """
 
-    def __init__(self, critic: PatchCritic, name: OptimizerName) -> None:
-        # Those of a last layer with one channel form no matrix worth the name.
-        last = len(critic.weights) - (critic.layers[-1].channels == 1)
-        self._hidden = list(critic.weights[1:last]) if name == "muon" else []
+    def __init__(self, critic: Critic, name: OptimizerName) -> None:
+        self._hidden = [w for scale in critic.scales for w in _hidden(scale)]
+        if name == "adam":
+            self._hidden = []
         # Views of the weights: updating a matrix updates its layer.
         self._matrices = [nn.Parameter(weight.detach().flatten(1)) for weight in self._hidden]
         rest = [p for p in critic.parameters() if all(p is not weight for weight in self._hidden)]
@@ -103,3 +104,10 @@ class CriticOptimizer:
             count = sum(len(group["params"]) for group in part.param_groups)
             slots = {i: tensors_under(tensors, f"{name}.{i}.") for i in range(count)}
             part.load_state_dict(part.state_dict() | {"state": slots})
+
+
+def _hidden(critic: PatchCritic) -> list[nn.Parameter]:
+    """The weights between the first and the last layer that are trained."""
+    # Those of a last layer with one channel form no matrix worth the name.
+    last = len(critic.weights) - (critic.layers[-1].channels == 1)
+    return [weight for weight in list(critic.weights)[1:last] if weight.requires_grad]

@@ -16,6 +16,9 @@ PenaltyForm = Literal["two-sided", "one-sided", "squared"]
 Borders = Literal["mirrored", "real", "periodic"]
 OptimizerName = Literal["adam", "muon"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
+TrainedScales = Literal["all", "coarse"]
+
+_MOST_SCALES = 5  # at the fifth, a patch shows 480 pixels of the image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ class DenoisingOptions(LoopOptions):
             that support it; auto: bfloat16 where the processor supports it and computes correct
             gradients in it, else float32. The weights are always float32.
         steps: Number of gradient steps that denoise together.
+        trained: all: the critics of all scales; coarse: all but that of the image itself, which
+            keeps its first weights. A step then takes half as long.
         weaker_noise: Share of the patches whose noise is weaker, by a random factor, than the noise
             level that the critic is given, so that overestimating sigma neither blurs the image nor
             creates false detail.
@@ -139,6 +144,7 @@ class DenoisingOptions(LoopOptions):
     precision: TrainingPrecision = "auto"
     steps: int = 1
     weaker_noise: float = 0.05
+    trained: TrainedScales = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,6 +156,7 @@ class DenoisingOptions(LoopOptions):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
         check_choice("borders", self.borders, get_args(Borders))
+        check_choice("trained", self.trained, get_args(TrainedScales))
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
 
@@ -221,9 +228,31 @@ RIDGE_TRAINING = TrainingOptions(
     checkpoint_every=100,
 )
 
-# Wider than the paper's critic, since one gradient does the work of 50. Smooth, since the gradient
-# is what is trained.
-DENOISER_CRITIC = CriticOptions(widths=(64, 64, 64, 64, 48, 32), activation="silu")
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserCriticOptions(CriticOptions):
+    """The critic of a denoising energy.
+
+    It is wider than the paper's, since one gradient does the work of 50, and smooth, since the
+    gradient is what is trained.
+
+    Attributes:
+        scales: Number of critics: one of the image, one of the image at half the resolution, and so
+            on (`locreg.MultiscaleCritic`). Each sees twice as far as the one before, and costs a
+            quarter.
+    """
+
+    widths: tuple[int, ...] = (64, 64, 64, 64, 48, 32)
+    activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "silu"
+    scales: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.scales <= _MOST_SCALES:
+            raise UsageError(f"scales must be from 1 to {_MOST_SCALES}, got {self.scales}.")
+
+
+DENOISER_CRITIC = DenoiserCriticOptions()
 DENOISER_NOISE = NoiseRange(low=0.0, high=0.5)
 
 

@@ -15,7 +15,7 @@ from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.sources import list_sources
 from locreg.regularizer.criterion_record import CriterionRecord
-from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.tensor_file import check_file_name, check_new_output
 from locreg.regularizer.weights import Weights, save_weights
 from locreg.training.loop import Criterion, TrainedCritic, Validate, train
@@ -142,7 +142,7 @@ def check_made_alike(
 def train_to_file(
     run: TrainingRun,
     criterion: Criterion,
-    critic: PatchCritic,
+    critic: Critic,
     options: LoopOptions,
     *,
     learned: CriterionRecord,

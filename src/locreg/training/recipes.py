@@ -16,6 +16,7 @@ from locreg.training.options import (
     CalibratedOptions,
     CriticOptions,
     DataOptions,
+    DenoiserCriticOptions,
     DenoisingOptions,
     RefinementOptions,
     RidgeCriticOptions,
@@ -97,7 +98,7 @@ class DenoiserRecipe:
     degraded: Path | tuple[Path, ...] | None = None
     initial: Path | str | None = None
     noise: NoiseRange | NoiseShares | None = None
-    critic: CriticOptions = DENOISER_CRITIC
+    critic: DenoiserCriticOptions = DENOISER_CRITIC
     data: SplitOptions = field(default_factory=SplitOptions)
     training: DenoisingOptions = field(default_factory=DenoisingOptions)
 
@@ -106,6 +107,14 @@ class DenoiserRecipe:
             raise UsageError("Give noisy images or white noise levels, not both.")
         if self.degraded is not None and self.training.steps > 1:
             raise UsageError("Learned noise is removed in one step: leave steps out.")
+        if self.training.trained == "coarse" and (self.critic.scales == 1 or not self.initial):
+            raise UsageError("To train coarse scales alone, give scales and initial weights.")
+        step = 2 ** (self.critic.scales - 1)
+        if self.training.borders == "periodic" and self.training.patch_size % step:
+            raise UsageError(
+                f"With {self.critic.scales} scales and periodic borders, patch_size must be a "
+                f"multiple of {step}, got {self.training.patch_size}."
+            )
         check_apart(self.clean_paths + self.degraded_paths)
 
     @property

@@ -15,8 +15,8 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
 from locreg.images.sources import list_sources, split_sources
 from locreg.regularizer.criterion_record import BilevelRecord
-from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.solvers.options import LBFGSOptions
 from locreg.solvers.search import best_lam
@@ -119,7 +119,7 @@ def _sources(recipe: RefinementRecipe, clean: int, lam: float, initial: Weights)
     }
 
 
-def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
+def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> Critic:
     """The critic to begin with; ``requires_grad`` is set for the weights to be trained only."""
     if initial.critic.piecewise_linear:
         raise LocregError(
@@ -132,12 +132,13 @@ def _initial_critic(recipe: RefinementRecipe, initial: Weights) -> PatchCritic:
     if regularizer.depends_on_level:
         critic = regularizer.at(recipe.sigma).critic
     critic.requires_grad_(recipe.training.parameters == "all")
-    critic.weights[-1].requires_grad_()
+    for scale in critic.scales:
+        scale.weights[-1].requires_grad_()
     return critic
 
 
 def _fitted_lam(
-    critic: PatchCritic,
+    critic: Critic,
     images: Sequence[Tensor],
     sigma: float,
     seed: int,

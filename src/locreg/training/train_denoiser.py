@@ -17,9 +17,9 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
 from locreg.images.sources import list_sources, split_sources
 from locreg.regularizer.criterion_record import DenoisingRecord
-from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic, begin_with
 from locreg.regularizer.weights import Weights, load_weights
-from locreg.training.build_critic import build_critic
+from locreg.training.build_critic import build_denoiser_critic
 from locreg.training.criteria.denoising import (
     DenoisingCriterion,
     context_margin,
@@ -48,8 +48,10 @@ def train_denoiser(recipe: DenoiserRecipe, run: TrainingRun) -> Weights:
     """
     run.check()
     data, channels = recipe.data, recipe.critic.channels
-    critic = build_critic(recipe.critic, data.seed, run.device, noise_conditioned=True)
+    critic = build_denoiser_critic(recipe.critic, data.seed, run.device)
     initial = None if recipe.initial is None else _load_initial(critic, recipe.initial)
+    if recipe.training.trained == "coarse":
+        critic.scales[0].requires_grad_(False)
     clean, held_out = split_sources(recipe.clean_paths, held_out=data.held_out, seed=data.seed)
     precision = training_precision(recipe.training.precision, torch.device(run.device))
     # The checkpoint records the precision that auto chose: a resumed run must use the same.
@@ -162,14 +164,14 @@ def _describe_noise(recipe: DenoiserRecipe, noise: NoiseRange | NoiseModel | Noi
     )
 
 
-def _load_initial(critic: PatchCritic, path: Path | str) -> dict[str, Any]:
-    """Copy the weights of a file, which may be narrower; returns the record of their training."""
+def _load_initial(critic: Critic, path: Path | str) -> dict[str, Any]:
+    """Copy the weights of a file (`begin_with`); returns the record of their training."""
     initial = load_weights(path)
     known = initial.critic
     if known.noise_conditioned and critic.in_channels == 1 and known.in_channels > 1:
         known = known.of_grey()
     try:
-        critic.begin_with(known)
+        begin_with(critic, known)
     except LocregError:
         raise LocregError(
             f"{path} holds another architecture: give the same channels and activation, and no "

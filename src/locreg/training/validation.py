@@ -16,8 +16,8 @@ from locreg.degradation.learned_noise import NoiseModel
 from locreg.degradation.noise import NoiseRange, NoiseShares, add_noise
 from locreg.degradation.noise_kinds import degrade
 from locreg.images.metrics import psnr
-from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.multiscale import Critic
 from locreg.solvers.first_order import adam
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.noise_conditioned import gradient_steps
@@ -96,7 +96,7 @@ class WhiteNoiseValidation:
     sigma: float
     seed: int
 
-    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+    def __call__(self, critic: Critic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB, and the lam that it was reached with."""
         regularizer = LocalRegularizer(critic)
         lam, quality = best_lam(
@@ -123,7 +123,7 @@ class DenoiserValidation:
     noise: NoiseRange | NoiseModel | NoiseShares
     steps: int = 1
 
-    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+    def __call__(self, critic: Critic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB over all noise levels, and the PSNR at each of them."""
         if isinstance(self.noise, NoiseModel):
             quality = self._psnr(critic, self.noise.level, self.noise.degrade)
@@ -139,7 +139,7 @@ class DenoiserValidation:
             quality = (quality + measured["psnr_camera"]) / 2
         return quality, measured
 
-    def _psnr_camera(self, critic: PatchCritic) -> float:
+    def _psnr_camera(self, critic: Critic) -> float:
         """Mean PSNR in dB of images with the noise of a camera, each at its own noise level."""
         regularizer, values = LocalRegularizer(critic), []
         for index, clean in enumerate(self.images):
@@ -154,7 +154,7 @@ class DenoiserValidation:
 
     def _psnr(
         self,
-        critic: PatchCritic,
+        critic: Critic,
         sigma: float,
         degrade: Callable[[Tensor, int], Tensor],
     ) -> float:
@@ -197,7 +197,7 @@ class CriterionValidation:
     batches: int = 16
     batch: int = 64
 
-    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+    def __call__(self, critic: Critic) -> tuple[float, dict[str, float]]:
         """The criterion D, and its Wasserstein estimate."""
         terms = []
         device = next(critic.parameters()).device
@@ -232,7 +232,7 @@ class MinimiserValidation:
     seed: int
     minimisation: LBFGSOptions
 
-    def __call__(self, critic: PatchCritic) -> tuple[float, dict[str, float]]:
+    def __call__(self, critic: Critic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB."""
         regularizer = LocalRegularizer(critic)
         quality = denoised_psnr(

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
-from locreg.regularizer.borders import pad
-from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.multiscale import Critic, sum_of_scores
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.objective import Objective
 from locreg.solvers.options import LBFGSOptions
@@ -40,7 +39,7 @@ class BilevelLoss:
 
 
 def bilevel_loss(
-    critic: PatchCritic,
+    critic: Critic,
     clean: Tensor,
     noisy: Tensor,
     lam: float,
@@ -66,7 +65,7 @@ def bilevel_loss(
     solution = lbfgs(Objective(noisy, LocalRegularizer(critic), lam), noisy, minimisation)
     restored = solution.image.requires_grad_()
     with torch.enable_grad():
-        value = critic(pad(restored, critic.receptive_field)).sum()
+        value = sum(sum_of_scores(critic, restored), torch.zeros(()))
         gradient = torch.autograd.grad(value, restored, create_graph=True)[0]
 
     def hessian(direction: Tensor) -> Tensor:
@@ -154,7 +153,7 @@ class BilevelCriterion:
         """Files that could not be used so far, with the reason."""
         return self.clean.skipped
 
-    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
+    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
         """Set the ``.grad`` of the critic's parameters; returns PSNR in dB, slope and residual.
 
         For slope and residual see `BilevelLoss`.

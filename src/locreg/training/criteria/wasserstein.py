@@ -17,6 +17,7 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.regularizer.activations import ACTIVATIONS, InPlace
 from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.multiscale import Critic
 from locreg.training.options import PenaltyForm
 
 
@@ -159,13 +160,17 @@ class WassersteinCriterion:
         """Files that could not be used so far, with the reason."""
         return self.patches.skipped
 
-    def accumulate(self, critic: PatchCritic, iteration: int) -> Tensor:
-        """Set the ``.grad`` of the critic's parameters; returns the terms of the criterion."""
+    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters; returns the terms of the criterion.
+
+        The critic has one scale, since the criterion compares patches of one size.
+        """
+        (of_patches,) = critic.scales
         device = next(critic.parameters()).device
         batch = self.patches.batch(self.batch, iteration)
         clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
         loss = accumulate_critic_gradient(
-            critic, clean, degraded, mixing, self.penalty, form=self.form
+            of_patches, clean, degraded, mixing, self.penalty, form=self.form
         )
         return torch.stack([loss.wasserstein, loss.gradient_penalty])
 
