@@ -166,6 +166,10 @@ class LocalRegularizer(nn.Module):
         """
         return self._with_critic(self.critic.coarsened().requires_grad_(False))
 
+    def finest(self) -> LocalRegularizer:
+        """The regularizer R_0 of the image itself, without those of smaller copies of it."""
+        return self._with_critic(self.critic.scales[0])
+
     def _with_critic(self, critic: Critic) -> LocalRegularizer:
         """R of another critic, with the same record and settings."""
         return LocalRegularizer(

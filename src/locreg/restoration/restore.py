@@ -219,7 +219,8 @@ def _denoise_coarse_first(
     """Denoise images whose noise is alike in neighbouring pixels, by an energy for white noise.
 
     A gradient step on 4 R(A x), where A halves the resolution, is followed by the steps on R. The
-    noise of A x is nearer to white.
+    noise of A x is nearer to white. If R has several scales, the second step is on the finest
+    alone, since the first one has seen the others.
     """
     caution = min(noise.level / CAUTIOUS_BELOW, 1.0)
     highest = regularizer.noise_range.high if regularizer.noise_range else 1.0
@@ -232,7 +233,7 @@ def _denoise_coarse_first(
     first, begun, seconds = coarse.image, coarse.solution, coarse.seconds
     del coarse  # its residual is as large as the image
     later = on_step and (lambda number, point: on_step(begun.steps + number, point))
-    found = restore(first, regularizer, options=at(FINE_SHARE), start=start, on_step=later)
+    found = restore(first, regularizer.finest(), options=at(FINE_SHARE), start=start, on_step=later)
     return replace(
         found,
         sigma=noise.level,
