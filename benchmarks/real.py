@@ -31,7 +31,7 @@ KEY = ["folder", "image", "method", "version", "setting"]
 VALUES = ["input", "psnr", "found", "seconds"]
 SETTINGS = {
     "locreg": (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0),  # strengths
-    "bm3d": (6, 9, 13, 18, 24, 32),  # noise levels of 255
+    "bm3d": (13, 18, 24, 32),  # noise levels of 255
 }
 
 

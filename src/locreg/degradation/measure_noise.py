@@ -98,15 +98,16 @@ def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> Meas
     places = _measure(x[0])
     if len(places.weight) < _FEWEST_PLACES:
         return MeasuredNoise(kind="white", level=white)
-    level = math.exp(np.average(places.log_level, weights=places.weight))
-    independent = white >= _WHITE_SHARE * level
-    growth = _fit_growth(places)
+    usual = math.exp(np.average(places.log_level, weights=places.weight))
+    independent = white >= _WHITE_SHARE * usual
+    groups = _by_brightness(places)
+    growth = _fit_growth(groups)
     if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
         found = growing_noise(x, growth.gain, growth.read_noise)
         return found.scaled_to(white) if independent else found
     if kind == "auto" and independent:
         return MeasuredNoise(kind="white", level=white)
-    return MeasuredNoise(kind="camera", level=level)
+    return MeasuredNoise(kind="camera", level=groups.root_mean_square())
 
 
 def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
@@ -179,17 +180,44 @@ class _Growth:
     clear: bool
 
 
-def _fit_growth(places: _Places) -> _Growth:
-    """Fit gain and read noise to the mean variances of groups of places by brightness."""
+@dataclass(frozen=True)
+class _Groups:
+    """The measurements of places that are about equally bright: weighted means, each (groups,).
+
+    Attributes:
+        brightness, log_level: as in `_Places`.
+        weight: the sum of the weights.
+        count: number of places.
+    """
+
+    brightness: NDArray[np.float64]
+    log_level: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    count: NDArray[np.float64]
+
+    def root_mean_square(self) -> float:
+        """The level over all places: those of one brightness have the level measured best there."""
+        return math.sqrt(np.average(np.exp(2 * self.log_level), weights=self.count))
+
+
+def _by_brightness(places: _Places) -> _Groups:
+    """Equally many places in each of `_BINS` groups, by brightness."""
     edges = np.quantile(places.brightness, np.linspace(0, 1, _BINS + 1))
     groups = np.clip(np.searchsorted(edges, places.brightness, side="right") - 1, 0, _BINS - 1)
-    weights = np.bincount(groups, places.weight, _BINS)
+    weights = np.bincount(groups, places.weight, _BINS).astype(float)
     used = weights > 0
-    b, log_levels = (
+    brightness, log_level = (
         (np.bincount(groups, places.weight * values, _BINS) / np.maximum(weights, 1e-12))[used]
         for values in (places.brightness, places.log_level)
     )
-    variances, weights = np.exp(2 * log_levels), np.sqrt(weights[used])
+    counts = np.bincount(groups, minlength=_BINS).astype(float)
+    return _Groups(brightness, log_level, weights[used], counts[used])
+
+
+def _fit_growth(groups: _Groups) -> _Growth:
+    """Fit gain and read noise to the mean variances of groups of places."""
+    b = groups.brightness
+    variances, weights = np.exp(2 * groups.log_level), np.sqrt(groups.weight)
     scale = weights / variances  # so that relative errors count
     columns = np.stack([b, np.ones_like(b)], axis=1)
     (gain, offset), _ = nnls(columns * scale[:, None], variances * scale)

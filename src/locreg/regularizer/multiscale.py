@@ -34,14 +34,14 @@ class MultiscaleCritic(nn.Module):
         super().__init__()
         if len(scales) < 2 or len({(c.in_channels, c.noise_conditioned) for c in scales}) > 1:
             raise LocregError("Several scales need two or more critics with the same inputs.")
-        self._scales = nn.ModuleList(scales)
+        self.critics = nn.ModuleList(scales)
         self.in_channels = scales[0].in_channels
         self.noise_conditioned = scales[0].noise_conditioned
 
     @property
     def scales(self) -> tuple[PatchCritic, ...]:
         """r_0, r_1, ..., from the finest to the coarsest."""
-        return tuple(cast("PatchCritic", critic) for critic in self._scales)
+        return tuple(cast("PatchCritic", critic) for critic in self.critics)
 
     def parts(self) -> tuple[PatchCritic, ...]:
         """Critics of patches of the image itself, whose regularizers add up to R."""
