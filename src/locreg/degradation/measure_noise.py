@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
-from locreg.degradation.estimate_noise import estimate_sigma
+from locreg.degradation.estimate_noise import estimate_sigma, estimate_sigma_of_known
 from locreg.degradation.noise import NoiseKind
 from locreg.degradation.noise_network import NoiseNetwork, noise_network
 
@@ -79,7 +79,9 @@ class _Places:
     brightness: NDArray[np.float64]
 
 
-def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> MeasuredNoise:
+def measure_noise(
+    x: Tensor, kind: NoiseKind | Literal["auto"] = "auto", known: Tensor | None = None
+) -> MeasuredNoise:
     """The noise of an image x (1, C, H, W), nominally in [0, 1].
 
     The level of noise that is independent between pixels is measured by `estimate_sigma`, which is
@@ -88,14 +90,16 @@ def measure_noise(x: Tensor, kind: NoiseKind | Literal["auto"] = "auto") -> Meas
     Args:
         x: the image.
         kind: kind of the noise; "auto" finds it.
+        known: (H, W), True where a pixel is known; by default everywhere. The level of white noise
+            is then that of `estimate_sigma_of_known`.
 
     Raises:
-        LocregError: when the image is too small.
+        LocregError: when the image is too small, or too little of it is known.
     """
-    white = estimate_sigma(x)
+    white = estimate_sigma(x) if known is None else estimate_sigma_of_known(x, known)
     if kind == "white":
         return MeasuredNoise(kind="white", level=white)
-    places = _measure(x[0])
+    places = _measure(x[0], known)
     if len(places.weight) < _FEWEST_PLACES:
         return MeasuredNoise(kind="white", level=white)
     usual = math.exp(np.average(places.log_level, weights=places.weight))
@@ -116,13 +120,14 @@ def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
     return MeasuredNoise(kind="poisson-gaussian", level=level, gain=gain, read_noise=read_noise)
 
 
-def _measure(x: Tensor) -> _Places:
-    """Measure an image x (C, H, W) at its usable places."""
+def _measure(x: Tensor, known: Tensor | None = None) -> _Places:
+    """Measure an image x (C, H, W) at its usable places, around which every pixel is known."""
     colour = x.float().expand(3, -1, -1) if len(x) == 1 else x.float()
+    seen = torch.ones_like(colour[:1]) if known is None else known[None].to(colour)
     network, parts = noise_network(), list[tuple[Tensor, Tensor, Tensor]]()
-    for window in _windows(colour):
+    for window, seen_window in zip(_windows(colour), _windows(seen), strict=True):
         log_level, log_weight = network(window[None])
-        usable = _middles(_spoilt(window)) <= _MOST_SPOILT
+        usable = (_middles(_spoilt(window)) <= _MOST_SPOILT) & _all_known(seen_window)
         brightness = _middles(window.mean(0))
         parts.append((log_level[0][usable], log_weight[0][usable], brightness[usable]))
     levels, log_weights, around = (
@@ -157,6 +162,12 @@ def _spoilt(x: Tensor) -> Tensor:
     apart = F.pad((x[:, 1:, 1:] - x[:, :-1, :-1]).abs().amax(0), (0, 1, 0, 1))
     beside = F.pad((x[:, :, 1:] - x[:, :, :-1]).abs().amax(0), (0, 1))
     return (clipped | ((apart == 0) & (beside == 0))).float()
+
+
+def _all_known(seen: Tensor) -> Tensor:
+    """Whether seen (1, H, W) is 1 in all of each of the network's windows: (H', W')."""
+    missing = F.max_pool2d(1 - seen[None], NoiseNetwork.field, stride=NoiseNetwork.step)
+    return missing[0, 0] == 0
 
 
 def _middles(x: Tensor) -> Tensor:

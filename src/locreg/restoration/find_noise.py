@@ -11,6 +11,8 @@ from locreg.degradation.noise import NoiseKind
 from locreg.errors import LocregError
 from locreg.restoration.options import RestoreOptions
 
+_AS_WHITE = 3.0  # see `level_for_inversion`
+
 
 def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
     """The noise of images y (B, C, H, W) of the same kind, for denoising.
@@ -58,6 +60,24 @@ def noise_of_level(y: Tensor, sigma: float) -> MeasuredNoise:
     except LocregError:
         return MeasuredNoise(kind="white", level=sigma)
     return MeasuredNoise(kind="white" if found.kind == "white" else "camera", level=sigma)
+
+
+def level_for_inversion(y: Tensor, known: Tensor | None = None) -> float:
+    """The noise level of an image y (1, C, H, W) for a data term that takes noise for white.
+
+    Noise that is alike in neighbouring pixels is as strong at low frequencies as white noise of
+    `_AS_WHITE` times its level: the square of this is the sum of its correlations, which on
+    photographs of three cameras are 0.7, 0.33 and 0.12 at 1, 2 and 4 pixels.
+
+    Args:
+        y: the image.
+        known: (H, W), True where a pixel is known; by default everywhere.
+
+    Raises:
+        LocregError: when the image is too small, or too little of it is known.
+    """
+    noise = measure_noise(y, known=known)
+    return noise.level * (_AS_WHITE if noise.kind == "camera" else 1.0)
 
 
 def check_estimate(level: float) -> None:

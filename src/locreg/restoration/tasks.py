@@ -18,11 +18,11 @@ from locreg.degradation.deepinv_operators import (
     downsampling,
     inpainting,
 )
-from locreg.degradation.estimate_noise import estimate_sigma, estimate_sigma_of_known
 from locreg.degradation.kernels import check_kernel
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.find_noise import level_for_inversion
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import (
     Restoration,
@@ -49,7 +49,7 @@ def deblur(
         regularizer: R.
         kernel: k (h, w), with odd sides and sum 1; the blur is a convolution, not a correlation.
         options: see `locreg.restore`. Estimating sigma works for blurred images too: blur leaves
-            hardly any signal in the highest frequencies, but white noise stays.
+            hardly any signal in the highest frequencies, but noise stays.
         border: ``"unknown"`` also estimates the scene beyond the border of y, as photographs need;
             ``"circular"`` assumes that y wraps around.
         on_step: see `locreg.restore`.
@@ -74,7 +74,7 @@ def deblur(
             regularizer,
             operator,
             options,
-            estimate=estimate_sigma,
+            estimate=level_for_inversion,
             start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
             on_step=on_step,
         )
@@ -118,7 +118,7 @@ def inpaint(
             regularizer,
             operator,
             options,
-            estimate=lambda image: estimate_sigma_of_known(image, known),
+            estimate=lambda image: level_for_inversion(image, known),
             start=fill(y, known),
             observed=known,
             on_step=on_step,
@@ -160,7 +160,7 @@ def upscale(
             regularizer,
             downsampling(factor, antialiasing, (y.shape[1], height, width), y.device),
             options,
-            estimate=estimate_sigma,
+            estimate=level_for_inversion,
             start=F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False),
             on_step=on_step,
         )
