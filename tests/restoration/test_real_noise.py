@@ -59,12 +59,13 @@ def test_noise_of_a_camera_is_removed_at_half_the_resolution_first():
 
 @pytest.mark.parametrize("level", [0.01, 0.05])
 @pytest.mark.parametrize("slope", [0.0, 0.002])
-def test_the_coarse_step_leaves_no_grid(level, slope):
-    """The four positions in a 2x2 square differ by less than half a step of an 8-bit image."""
+@pytest.mark.parametrize("kind", ["camera", "white"])
+def test_coarse_steps_and_scales_leave_no_grid(level, slope, kind):
+    """The positions in a square of 4x4 pixels differ by less than half a step of 8 bits."""
     y = 0.3 + slope * torch.arange(96.0).expand(1, 3, 96, 96)
-    options = RestoreOptions(sigma=level, noise="camera")
+    options = RestoreOptions(sigma=level, noise=kind)
     change = (restore(y, load("denoise-rgb"), options=options).image - y)[..., 24:-24, 24:-24]
-    means = torch.stack([change[..., i::2, j::2].mean((2, 3)) for i in (0, 1) for j in (0, 1)])
+    means = torch.stack([change[..., i::4, j::4].mean((2, 3)) for i in range(4) for j in range(4)])
     assert (means - means.mean(0)).abs().max() < 0.5 / 255
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import locreg
 from conftest import random_image
+from locreg.degradation.camera_noise import add_camera_noise, draw_camera
 from locreg.degradation.deepinv_operators import blur_unknown_border, downsampling
 from locreg.degradation.kernels import gaussian_kernel
 from locreg.degradation.noise import add_noise
@@ -161,3 +163,17 @@ def test_grey_weights_restore_the_channels_of_a_colour_image(scene):
             alone = task(scene[:, channel : channel + 1])
             torch.testing.assert_close(found.image[:, channel : channel + 1], alone.image)
             torch.testing.assert_close(found.residual[:, channel : channel + 1], alone.residual)
+
+
+def test_noise_of_a_camera_is_not_amplified_by_deblurring(photograph):
+    """The estimate counts noise that is alike in neighbouring pixels; white noise alone is tiny."""
+    crop = photograph[:166, 150:316].transpose(2, 0, 1)[None].copy()
+    scene, kernel = torch.from_numpy(crop).float() / 255, gaussian_kernel(7, 1.2)
+    random = np.random.default_rng(2)
+    blurred = blur_unknown_border(kernel, scene.device).A(scene)
+    noisy = add_camera_noise(blurred[0], draw_camera(random), random)[None]
+    found = deblur(noisy, locreg.load("denoise-rgb"), kernel)
+    assert found.sigma > 0.02
+    assert psnr(found.image, scene[..., 3:-3, 3:-3]) > psnr(noisy, scene[..., 3:-3, 3:-3]) - 0.5
+    white = deblur(noisy, locreg.load("denoise-rgb"), kernel, RestoreOptions(sigma=0.003))
+    assert psnr(white.image, scene[..., 3:-3, 3:-3]) < psnr(noisy, scene[..., 3:-3, 3:-3]) - 5
