@@ -129,6 +129,7 @@ def write(options: argparse.Namespace, initial: Weights, critic: Critic, steps: 
     """Write the weight file, with a record of how it was made."""
     record = {
         "command": shlex.join(["benchmarks/coarse_scales.py", *sys.argv[1:]]),
+        "noise": f"{LOW:g}:{HIGH:g}",
         "learning_rate": options.learning_rate,
         "iterations_done": steps,
         "clean": " + ".join(folder.name for folder in options.clean),

@@ -73,6 +73,7 @@ from .training.options import RIDGE_TRAINING as RIDGE_TRAINING
 from .training.options import CalibratedOptions as CalibratedOptions
 from .training.options import CriticOptions as CriticOptions
 from .training.options import DataOptions as DataOptions
+from .training.options import DenoiserCriticOptions as DenoiserCriticOptions
 from .training.options import DenoisingOptions as DenoisingOptions
 from .training.options import RefinementOptions as RefinementOptions
 from .training.options import RidgeCriticOptions as RidgeCriticOptions

@@ -7,7 +7,11 @@ import pytest
 from locreg.degradation.noise import NoiseRange
 from locreg.errors import UsageError
 from locreg.regularizer.weights import load_weights
-from locreg.training.options import CriticOptions, DenoisingOptions, SplitOptions
+from locreg.training.options import (
+    DenoiserCriticOptions,
+    DenoisingOptions,
+    SplitOptions,
+)
 from locreg.training.output import TrainingRun
 from locreg.training.recipes import CriticRecipe, DenoiserRecipe
 from locreg.training.train_denoiser import train_denoiser
@@ -26,7 +30,7 @@ def test_a_denoising_energy_is_trained_on_an_archive(archive, tmp_path):
     recipe = DenoiserRecipe(
         clean=archive,
         noise=NoiseRange(low=0, high=0.1),
-        critic=CriticOptions(widths=(2,) * 6, activation="silu"),
+        critic=DenoiserCriticOptions(widths=(2,) * 6),
         data=SplitOptions(held_out=1, validation_size=16),
         training=DenoisingOptions(iterations=2, batch=2, patch_size=16),
     )

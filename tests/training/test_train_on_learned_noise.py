@@ -13,7 +13,11 @@ from locreg.images.metrics import psnr
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
-from locreg.training.options import CriticOptions, DenoisingOptions, SplitOptions
+from locreg.training.options import (
+    DenoiserCriticOptions,
+    DenoisingOptions,
+    SplitOptions,
+)
 from locreg.training.output import TrainingRun
 from locreg.training.recipes import DenoiserRecipe
 from locreg.training.train_denoiser import train_denoiser
@@ -41,7 +45,7 @@ def recipe(folders):
     return DenoiserRecipe(
         clean=folders[0],
         degraded=folders[1],
-        critic=CriticOptions(widths=(12,) * 6, activation="silu"),
+        critic=DenoiserCriticOptions(widths=(12,) * 6),
         data=SplitOptions(held_out=2, validation_size=48),
         training=DenoisingOptions(
             iterations=75, batch=4, patch_size=24, weight_average=0.9, validate_every=25,

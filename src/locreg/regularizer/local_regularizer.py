@@ -286,13 +286,16 @@ class LocalRegularizer(nn.Module):
 
     def _value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """R, not averaged over flips and turns, and its gradient."""
-        value, gradient = x.new_zeros(len(x), dtype=torch.float64), torch.zeros_like(x)
-        for critic in self.critic.parts():
-            tile = self._tile(critic, x)
-            of_part = tiled_gradient.value_and_gradient(critic, x, tile, self._dtype)
+        first, *further = self.critic.parts()
+        value, gradient = self._of_part(first, x)
+        for critic in further:
+            of_part = self._of_part(critic, x)
             value += of_part[0]
             gradient += of_part[1]
         return value, gradient
+
+    def _of_part(self, critic: PatchCritic, x: Tensor) -> tuple[Tensor, Tensor]:
+        return tiled_gradient.value_and_gradient(critic, x, self._tile(critic, x), self._dtype)
 
     @property
     def _has_score_map(self) -> bool:
