@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from locreg.images.patches import PatchPool
 from locreg.images.sources import list_sources
-from locreg.regularizer.multiscale import Critic, begin_with, critic_from_description, sum_of_scores
+from locreg.regularizer.multiscale import Critic, begin_with, critic_from_description, sum_at_scale
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.training.augmentation import enlarge, vary_colours
 from locreg.training.build_critic import build_denoiser_critic
@@ -60,8 +60,8 @@ def examples(pool: PatchPool, critic: Critic, step: int, seed: int, power: float
 def gradient(critic: Critic, y: Tensor, sigma: Tensor, *, coarse: bool) -> Tensor:
     """The gradient at periodic images y of the coarse scales, to be trained, or of the finest."""
     z = y.detach().requires_grad_()
-    sums = sum_of_scores(critic, z, sigma, "periodic")
-    value = torch.stack(sums[1:] if coarse else sums[:1]).sum()
+    scales = range(1, len(critic.scales)) if coarse else range(1)
+    value = torch.stack([sum_at_scale(critic, k, z, sigma, "periodic") for k in scales]).sum()
     return torch.autograd.grad(value, z, create_graph=coarse)[0]
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     begin_with(critic, initial.critic)
     critic.scales[0].requires_grad_(False)
     average = critic_from_description(critic.describe())
-    average.load_state_dict(critic.state_dict())
+    average.requires_grad_(False).load_state_dict(critic.state_dict())
     files = list_sources(options.clean)
     pool = PatchPool(files, size=SIZE, channels=3, seed=7, capacity=720)
     optimizer = CriticOptimizer(critic, "muon")
@@ -114,7 +114,6 @@ def main() -> None:
             pairs = zip(average.parameters(), critic.parameters(), strict=True)
             for slow, new in pairs:
                 slow.lerp_(new, max(0.002, 9 / (step + 9)))
-        with torch.no_grad():
             now = (error.square().mean() / left.square().mean()).log10().item()
         ratio += (10 * now - ratio) / min(step, 400)
         bar.n = round(spent * options.seconds)
@@ -135,9 +134,8 @@ def write(options: argparse.Namespace, initial: Weights, critic: Critic, steps: 
         "clean": " + ".join(folder.name for folder in options.clean),
         "initial": initial.training,
     }
-    weights = replace(initial, critic=critic.requires_grad_(False), training=record)
+    weights = replace(initial, critic=critic, training=record)
     save_weights(weights, options.out)
-    critic.requires_grad_()
 
 
 if __name__ == "__main__":

@@ -71,6 +71,13 @@ def random_image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64)
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def half_resolution(z: torch.Tensor, padding: int = 0) -> torch.Tensor:
+    """z (B, C, H, W) at half the resolution, with the weights 1, 3, 3, 1 in both directions."""
+    line = torch.tensor([1.0, 3, 3, 1], dtype=z.dtype) / 8
+    kernel = (line[:, None] * line).expand(z.shape[1], 1, 4, 4)
+    return torch.nn.functional.conv2d(z, kernel, stride=2, padding=padding, groups=z.shape[1])
+
+
 class Trap:
     """Unpickling it writes a file."""
 

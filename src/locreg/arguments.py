@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
+TrainingBorders = Literal["mirrored", "real", "periodic"]
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

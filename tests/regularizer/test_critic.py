@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import conditioned_critic, random_image, small_critic, small_ridge_critic
+from conftest import (
+    conditioned_critic,
+    half_resolution,
+    random_image,
+    small_critic,
+    small_ridge_critic,
+)
 from locreg.errors import LocregError
 from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
 from locreg.regularizer.tiled_gradient import value_and_gradient
@@ -59,17 +65,10 @@ def test_receptive_field_and_stride_agree_with_the_pixels_that_scores_depend_on(
     assert second.min() - first.min() == critic.stride
 
 
-def halved(z):
-    """z (B, C, H, W) at half the resolution, with the weights 1, 3, 3, 1 in both directions."""
-    line = torch.tensor([1.0, 3, 3, 1], dtype=z.dtype) / 8
-    kernel = (line[:, None] * line).expand(z.shape[1], 1, 4, 4)
-    return torch.nn.functional.conv2d(z, kernel, stride=2, groups=z.shape[1])
-
-
 def test_a_coarse_critic_is_four_times_that_of_half_the_resolution():
     critic = conditioned_critic(channels=3)
     z, sigma = random_image(2, 3, 22, 26), torch.tensor([0.1, 0.3], dtype=torch.float64)
-    expected = 4 * critic(halved(z), sigma)
+    expected = 4 * critic(half_resolution(z), sigma)
     torch.testing.assert_close(critic.coarsened()(z, sigma), expected)
     assert critic.coarsened().receptive_field == 2 * critic.receptive_field + 2
     assert critic.coarsened().stride == 2

@@ -14,7 +14,7 @@ from locreg.regularizer.multiscale import (
     MultiscaleCritic,
     begin_with,
     critic_from_description,
-    sum_of_scores,
+    sum_at_scale,
 )
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 
@@ -24,11 +24,16 @@ def three_scales(channels: int = 1) -> MultiscaleCritic:
     return MultiscaleCritic(scales).requires_grad_(False)
 
 
+def sums(critic, *arguments):
+    """The terms of R, one for each scale."""
+    return torch.stack([sum_at_scale(critic, k, *arguments) for k in range(len(critic.scales))])
+
+
 def test_the_gradient_is_that_of_the_sum_over_scales():
     """By autograd, of the critics applied to the mirrored and halved image."""
     critic = three_scales()
     x = random_image(2, 1, 21, 18).requires_grad_()
-    value = sum(sum_of_scores(critic, x, torch.full((2,), 0.1, dtype=torch.float64)))
+    value = sums(critic, x, torch.full((2,), 0.1, dtype=torch.float64)).sum()
     expected = torch.autograd.grad(value, x)[0]
     found_value, found = LocalRegularizer(critic).at(0.1).value_and_grad(x.detach())
     torch.testing.assert_close(found_value.sum(), value.detach())
@@ -65,11 +70,11 @@ def test_periodic_sums_are_those_of_the_image_continued_by_its_copies():
     """Each window is counted once: an image moved by a multiple of the steps has the same sums."""
     critic, sigma = three_scales(), torch.tensor([0.1], dtype=torch.float64)
     x = random_image(1, 1, 16, 24)
-    sums = torch.stack(sum_of_scores(critic, x, sigma, "periodic"))
-    copies = torch.stack(sum_of_scores(critic, x.repeat(1, 1, 2, 3), sigma, "periodic"))
-    moved = torch.stack(sum_of_scores(critic, x.roll((4, 8), (2, 3)), sigma, "periodic"))
-    torch.testing.assert_close(copies, 6 * sums)
-    torch.testing.assert_close(moved, sums)
+    once = sums(critic, x, sigma, "periodic")
+    copies = sums(critic, x.repeat(1, 1, 2, 3), sigma, "periodic")
+    moved = sums(critic, x.roll((4, 8), (2, 3)), sigma, "periodic")
+    torch.testing.assert_close(copies, 6 * once)
+    torch.testing.assert_close(moved, once)
 
 
 def test_only_whole_squares_count_in_a_halved_image_that_is_not_periodic():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import conditioned_critic, random_image
+from conftest import conditioned_critic, half_resolution, random_image
 from locreg.degradation.camera_noise import add_camera_noise, draw_camera
 from locreg.images.metrics import psnr
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
@@ -44,9 +44,7 @@ def test_noise_of_a_camera_is_removed_at_half_the_resolution_first():
     regularizer, level = LocalRegularizer(conditioned_critic(channels=3)), 0.05
     y = random_image(1, 3, 64, 68)
     found = restore(y, regularizer, options=RestoreOptions(sigma=level, noise="camera"))
-    line = torch.tensor([1.0, 3, 3, 1], dtype=y.dtype) / 8
-    kernel = (line[:, None] * line).expand(3, 1, 4, 4)
-    half = torch.nn.functional.conv2d(y, kernel, stride=2, padding=1, groups=3)
+    half = half_resolution(y, padding=1)
     low = restore(half, regularizer, options=RestoreOptions(sigma=COARSE_SHARE * level))
     change = torch.nn.functional.interpolate(low.image - half, scale_factor=2, mode="bilinear")
     fine = restore(y + change, regularizer, options=RestoreOptions(sigma=FINE_SHARE * level))

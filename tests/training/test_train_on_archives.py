@@ -7,11 +7,7 @@ import pytest
 from locreg.degradation.noise import NoiseRange
 from locreg.errors import UsageError
 from locreg.regularizer.weights import load_weights
-from locreg.training.options import (
-    DenoiserCriticOptions,
-    DenoisingOptions,
-    SplitOptions,
-)
+from locreg.training.options import DenoiserCriticOptions, DenoisingOptions, SplitOptions
 from locreg.training.output import TrainingRun
 from locreg.training.recipes import CriticRecipe, DenoiserRecipe
 from locreg.training.train_denoiser import train_denoiser

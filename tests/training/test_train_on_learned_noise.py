@@ -13,11 +13,7 @@ from locreg.images.metrics import psnr
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
-from locreg.training.options import (
-    DenoiserCriticOptions,
-    DenoisingOptions,
-    SplitOptions,
-)
+from locreg.training.options import DenoiserCriticOptions, DenoisingOptions, SplitOptions
 from locreg.training.output import TrainingRun
 from locreg.training.recipes import DenoiserRecipe
 from locreg.training.train_denoiser import train_denoiser

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -123,11 +124,13 @@ def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
 def _measure(x: Tensor, known: Tensor | None = None) -> _Places:
     """Measure an image x (C, H, W) at its usable places, around which every pixel is known."""
     colour = x.float().expand(3, -1, -1) if len(x) == 1 else x.float()
-    seen = torch.ones_like(colour[:1]) if known is None else known[None].to(colour)
+    seen = repeat(None) if known is None else _windows(known[None].to(colour))
     network, parts = noise_network(), list[tuple[Tensor, Tensor, Tensor]]()
-    for window, seen_window in zip(_windows(colour), _windows(seen), strict=True):
+    for window, seen_window in zip(_windows(colour), seen, strict=False):
         log_level, log_weight = network(window[None])
-        usable = (_middles(_spoilt(window)) <= _MOST_SPOILT) & _all_known(seen_window)
+        usable = _middles(_spoilt(window)) <= _MOST_SPOILT
+        if seen_window is not None:
+            usable &= _all_known(seen_window)
         brightness = _middles(window.mean(0))
         parts.append((log_level[0][usable], log_weight[0][usable], brightness[usable]))
     levels, log_weights, around = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from locreg.arguments import TrainingBorders
 from locreg.errors import LocregError
 from locreg.regularizer.borders import halved, pad
 from locreg.regularizer.critic import PatchCritic
@@ -125,29 +126,31 @@ def begin_with(critic: Critic, known: Critic) -> None:
             scale.silence()
 
 
-def sum_of_scores(
+def sum_at_scale(
     critic: Critic,
+    k: int,
     x: Tensor,
     sigma: Tensor | None = None,
-    borders: Literal["mirrored", "real", "periodic"] = "mirrored",
-) -> list[Tensor]:
-    """The sum of R over images x (B, C, H, W), as one number for each scale, for autograd.
+    borders: TrainingBorders = "mirrored",
+) -> Tensor:
+    """4^k R_k(A^k x), summed over images x (B, C, H, W) in [0, 1], for autograd.
 
     Args:
         critic: of one scale or several.
-        x: images in [0, 1].
+        k: the scale.
+        x: images.
         sigma: noise levels (B,), for a noise-conditioned critic only.
         borders: mirrored: x is mirrored at its borders, as `LocalRegularizer` does; real: only
             patches inside x count; periodic: x repeats itself.
     """
-    sums = []
-    for k, (scale, part) in enumerate(zip(critic.scales, critic.parts(), strict=True)):
-        z = pad(x, part.receptive_field) if borders == "mirrored" else x
-        for _ in range(k):
-            z = halved(z, periodic=borders == "periodic")
-        scores = scale.periodic_scores if borders == "periodic" else scale
-        sums.append(4**k * scores(z, sigma).sum())
-    return sums
+    scale = critic.scales[k]
+    if borders == "mirrored":
+        x = pad(x, _coarsened(scale, k).receptive_field)
+    for _ in range(k):
+        x = halved(x, periodic=borders == "periodic")
+    scores = scale.periodic_scores if borders == "periodic" else scale
+    total: Tensor = scores(x, sigma).sum()
+    return total.mul(4**k)
 
 
 def _coarsened(critic: PatchCritic, times: int) -> PatchCritic:

@@ -68,9 +68,8 @@ class CriticOptimizer:
     """
 
     def __init__(self, critic: Critic, name: OptimizerName) -> None:
-        self._hidden = [w for scale in critic.scales for w in _hidden(scale)]
-        if name == "adam":
-            self._hidden = []
+        by_muon = critic.scales if name == "muon" else ()
+        self._hidden = [weight for scale in by_muon for weight in _hidden(scale)]
         # Views of the weights: updating a matrix updates its layer.
         self._matrices = [nn.Parameter(weight.detach().flatten(1)) for weight in self._hidden]
         rest = [p for p in critic.parameters() if all(p is not weight for weight in self._hidden)]

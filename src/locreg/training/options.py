@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from locreg.arguments import check_at_least, check_choice, check_positive
+from locreg.arguments import TrainingBorders, check_at_least, check_choice, check_positive
 from locreg.degradation.noise import NoiseRange, check_sigma
 from locreg.errors import UsageError
 
+ActivationName = Literal["relu", "silu", "softplus", "elu", "tanh"]
 PenaltyForm = Literal["two-sided", "one-sided", "squared"]
-Borders = Literal["mirrored", "real", "periodic"]
 OptimizerName = Literal["adam", "muon"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 TrainedScales = Literal["all", "coarse"]
@@ -140,7 +140,7 @@ class DenoisingOptions(LoopOptions):
     vary_colours: bool = False
     zoom: float = 1.0
     grey_share: float = 0.0
-    borders: Borders = "mirrored"
+    borders: TrainingBorders = "mirrored"
     precision: TrainingPrecision = "auto"
     steps: int = 1
     weaker_noise: float = 0.05
@@ -155,7 +155,7 @@ class DenoisingOptions(LoopOptions):
         for name in ("weaker_noise", "grey_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
-        check_choice("borders", self.borders, get_args(Borders))
+        check_choice("borders", self.borders, get_args(TrainingBorders))
         check_choice("trained", self.trained, get_args(TrainedScales))
         check_choice("precision", self.precision, get_args(TrainingPrecision))
 
@@ -180,7 +180,7 @@ class CriticOptions:
 
     channels: int = 3
     widths: tuple[int, ...] = (32, 32, 32, 32, 24, 16)
-    activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "relu"
+    activation: ActivationName = "relu"
 
     def __post_init__(self) -> None:
         _check_channels(self.channels)
@@ -243,7 +243,7 @@ class DenoiserCriticOptions(CriticOptions):
     """
 
     widths: tuple[int, ...] = (64, 64, 64, 64, 48, 32)
-    activation: Literal["relu", "silu", "softplus", "elu", "tanh"] = "silu"
+    activation: ActivationName = "silu"
     scales: int = 1
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.regularizer.multiscale import Critic, sum_of_scores
+from locreg.regularizer.multiscale import Critic, sum_at_scale
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.objective import Objective
 from locreg.solvers.options import LBFGSOptions
@@ -65,7 +65,8 @@ def bilevel_loss(
     solution = lbfgs(Objective(noisy, LocalRegularizer(critic), lam), noisy, minimisation)
     restored = solution.image.requires_grad_()
     with torch.enable_grad():
-        value = sum(sum_of_scores(critic, restored), torch.zeros(()))
+        scales = range(len(critic.scales))
+        value = torch.stack([sum_at_scale(critic, k, restored) for k in scales]).sum()
         gradient = torch.autograd.grad(value, restored, create_graph=True)[0]
 
     def hessian(direction: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from locreg.arguments import Precision
+from locreg.arguments import Precision, TrainingBorders
 from locreg.degradation.learned_noise import NoiseModel
 from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, NoiseShares, standard_normal
 from locreg.degradation.noise_kinds import degrade, single_channel
@@ -21,10 +21,10 @@ from locreg.errors import UsageError
 from locreg.images.archives import ImageSource
 from locreg.images.image_file import is_grey
 from locreg.images.patches import PatchPool
-from locreg.regularizer.multiscale import Critic, sum_of_scores
+from locreg.regularizer.multiscale import Critic, sum_at_scale
 from locreg.solvers.noise_conditioned import step_sizes
 from locreg.training.augmentation import enlarge, vary_colours
-from locreg.training.options import Borders, TrainingPrecision
+from locreg.training.options import TrainingPrecision
 
 # PyTorch's functions that ask an x86 processor for bfloat16 instructions.
 _BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -38,7 +38,7 @@ def denoising_loss(
     sigma: Tensor,
     precision: torch.dtype = torch.float32,
     steps: int = 1,
-    borders: Borders = "mirrored",
+    borders: TrainingBorders = "mirrored",
 ) -> Tensor:
     """Weighted mean square of grad R(x + sigma n; sigma) - n, which is (D(y) - x) / sigma.
 
@@ -68,27 +68,29 @@ def denoising_loss(
         if not z.requires_grad:
             z.requires_grad_()
         with torch.autocast(clean.device.type, dtype=precision, enabled=precision != torch.float32):
-            sums = sum_of_scores(critic, z, eta * sigma, borders)
-            gradient = _gradient_for_training(sums, critic, z)
+            gradient = _gradient_for_training(critic, z, eta * sigma, borders)
         error = error - eta * gradient.to(noise.dtype)
         counted = error[..., margin : z.shape[-2] - margin, margin : z.shape[-1] - margin]
         losses.append((sigma * counted.square().flatten(1).mean(1)).sum() / sigma.sum())
     return torch.stack(losses).mean()
 
 
-def _gradient_for_training(sums: list[Tensor], critic: Critic, z: Tensor) -> Tensor:
+def _gradient_for_training(
+    critic: Critic, z: Tensor, sigma: Tensor, borders: TrainingBorders
+) -> Tensor:
     """The gradient of R at z, to be differentiated by what is trained.
 
     Scales that are not trained need no second derivatives, which take two thirds of the time.
     """
     gradient = torch.zeros_like(z)
-    for value, scale in zip(sums, critic.scales, strict=True):
+    for k, scale in enumerate(critic.scales):
         needed = not z.is_leaf or any(p.requires_grad for p in scale.parameters())
+        value = sum_at_scale(critic, k, z, sigma, borders)
         gradient = gradient + torch.autograd.grad(value, z, create_graph=needed)[0]
     return gradient
 
 
-def context_margin(critic: Critic, steps: int, borders: Borders) -> int:
+def context_margin(critic: Critic, steps: int, borders: TrainingBorders) -> int:
     """Width in pixels of the surroundings that are drawn with a patch but do not count in the loss.
 
     With real borders they contain every pixel that the patch sees; with mirrored ones there are
@@ -175,7 +177,7 @@ class DenoisingCriterion:
     seed: int
     precision: Precision
     steps: int
-    borders: Borders
+    borders: TrainingBorders
     weaker_noise: float
     vary_colours: bool = False
     zoom: float = 1.0
