@@ -112,7 +112,8 @@ def measure_noise(
         return found.scaled_to(white) if independent else found
     if kind == "auto" and independent:
         return MeasuredNoise(kind="white", level=white)
-    return MeasuredNoise(kind="camera", level=groups.root_mean_square())
+    # A root mean square is at least the geometric mean; if it is not, the groups' weights differ.
+    return MeasuredNoise(kind="camera", level=max(groups.root_mean_square(), usual))
 
 
 def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
