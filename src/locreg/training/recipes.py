@@ -24,7 +24,7 @@ from locreg.training.options import (
     TrainingOptions,
 )
 
-_NOISE_ITERATIONS = 1_500  # for a denoising energy that learns the noise of one folder
+_NOISE_ITERATIONS = 1_000  # for a denoising energy that learns the noise of one folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,17 +175,20 @@ def recipe_for_noise(
 
     The training takes ten to thirty minutes.
     """
+    grey = channels == 1  # denoise-gray has one scale, denoise-rgb has three
     return DenoiserRecipe(
         clean=clean,
         degraded=noisy,
-        initial="denoise-gray" if channels == 1 else "denoise-rgb",
-        critic=replace(DENOISER_CRITIC, channels=channels),
+        initial="denoise-gray" if grey else "denoise-rgb",
+        critic=replace(DENOISER_CRITIC, channels=channels, scales=1 if grey else 3),
         data=SplitOptions(held_out=4, white=white),
         training=DenoisingOptions(
             iterations=_NOISE_ITERATIONS if iterations is None else iterations,
             learning_rate=3e-3,
             last_learning_rate=6e-5,
-            validate_every=750,
+            validate_every=500,
+            # The field of three scales is wider than a patch.
+            borders="mirrored" if grey else "periodic",
             weaker_noise=0.0,  # the criterion already varies learned noise (`SUPPORTED_SHARES`)
         ),
     )
