@@ -35,9 +35,10 @@ from locreg.evaluation.baselines import bm3d_by_its_authors
 from locreg.evaluation.measurements import Measurements
 from locreg.evaluation.methods import parameter_checksum
 from locreg.evaluation.simulation import seed_of
-from locreg.images.image_file import ImageFile, read_image, to_unit_range, write_image
+from locreg.images.image_file import ImageFile, read_image, write_image
 from locreg.images.metrics import psnr
 from locreg.images.patches import centre
+from locreg.images.samples import to_unit_range
 from locreg.images.sources import list_images
 from locreg.solvers.search import best_lam
 from locreg.training.learn_damage import critic_path, learn_damage
@@ -105,7 +106,7 @@ def make_folders(data: Path, out: Path, kind: str) -> tuple[Path, Path]:
             random = np.random.default_rng(seed_of(path.name))
             pixels = KINDS[kind](pixels, random)
         # Float files keep values below 0 and above 1.
-        write_image(target, pixels, ImageFile(pixels, None, "float32", {}))
+        write_image(target, pixels, ImageFile(pixels, None, "float32"))
     return clean, degraded
 
 

@@ -375,7 +375,5 @@ BAD_IMAGES = [
     ("counts.tif", float_file(4095.0), "up to 4095"),
     ("missing.png", lambda _: None, "does not exist"),
     ("cmyk.tif", lambda p: save_picture(p, np.zeros((4, 4, 4), np.uint8), "cmyk"), "cmyk"),
-    ("five.tif", lambda p: save_picture(p, np.zeros((4, 4, 5), np.uint8), "multiband"),
-     "5 channels"),
     ("wide.tif", lambda p: save_picture(p, np.zeros((4, 4), np.int32), "b-w"), "int32"),
 ]  # fmt: skip

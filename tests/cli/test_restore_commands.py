@@ -5,14 +5,12 @@ import re
 
 import numpy as np
 import pytest
-import pyvips
 
 from conftest import save_picture
 from locreg.images.image_file import ImageFile, read_image, read_samples, write_image
+from locreg.images.metadata import Metadata
 from locreg.regularizer.critic import PatchCritic, standard_layers
 from locreg.regularizer.weights import Weights, save_weights
-
-INT = pyvips.GValue.gint_type
 
 
 @pytest.fixture
@@ -151,7 +149,7 @@ def test_noise_that_cannot_be_meant_is_wrong_usage(files, locreg, monkeypatch, m
 def test_a_file_that_hardly_uses_its_range_gets_a_hint(files, locreg, monkeypatch):
     monkeypatch.chdir(files)
     dark = np.linspace(0, 1 / 16, 900, dtype=np.float32).reshape(1, 30, 30)
-    write_image(files / "dark.png", dark, ImageFile(dark, None, "uint16", {}))
+    write_image(files / "dark.png", dark, ImageFile(dark, None, "uint16"))
     command = ("denoise", "dark.png", "-o", "out.png", "--sigma", "0.03")
     status, _, err = locreg(*command)
     assert status == 0
@@ -284,7 +282,7 @@ def test_a_mask_that_is_turned_otherwise_is_refused(
     for name, orientation, channels in (("turned", turn, 3), ("drawn", mask_turn, 1)):
         pixels = np.full((channels, *size), 0.4, np.float32)
         pixels[:, 5:8, 5:20] = 1
-        kept = ImageFile(pixels, None, "uint8", {"orientation": (INT, orientation)})
+        kept = ImageFile(pixels, None, "uint8", Metadata(orientation=orientation))
         write_image(files / f"{name}.png", pixels, kept)
         assert read_image(files / f"{name}.png").orientation == orientation
     given = ("inpaint", "turned.png", "--mask", "drawn.png", "-o", "out.png", "--sigma", "0")
@@ -325,7 +323,7 @@ def test_noise_stronger_than_white_fails_for_its_image_alone(files, locreg, monk
     random = np.random.default_rng(0)
     for name, level in (("a.tif", 2.0), ("b.tif", 0.1)):
         pixels = random.normal(0.5, level, (1, 40, 40)).astype(np.float32)
-        write_image(files / "counts" / name, pixels, ImageFile(pixels, None, "float32", {}))
+        write_image(files / "counts" / name, pixels, ImageFile(pixels, None, "float32"))
     status, _, err = locreg("denoise", "counts", "-o", "out")
     assert status == 1
     assert "a.tif: The noise is estimated at" in err

@@ -73,7 +73,7 @@ def test_images_of_a_12_bit_camera_need_their_white(locreg, folders, tmp_path):
         deeper.mkdir()
         for path in folder.iterdir():
             pixels = 4096 * read_pixels(path, 3)
-            source = ImageFile(pixels, None, "float32", {})
+            source = ImageFile(pixels, None, "float32")
             write_image(deeper / f"{path.stem}.tif", pixels, source)
 
     def restored(clean, degraded, name, *more):

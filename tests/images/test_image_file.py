@@ -11,15 +11,18 @@ from locreg.errors import LocregError, UsageError
 from locreg.images.image_file import (
     ImageFile,
     check_writable,
-    hint_at_unused_range,
-    is_grey,
     read_image,
     read_mask,
     read_pixels,
     read_samples,
+    write_image,
+)
+from locreg.images.samples import (
+    Samples,
+    hint_at_unused_range,
+    is_grey,
     to_channels,
     to_unit_range,
-    write_image,
 )
 
 CASES = [
@@ -91,7 +94,7 @@ def test_files_of_a_12_bit_camera_come_back_with_every_level(tmp_path, name):
 
 def test_float_files_may_have_any_white(tmp_path):
     pixels = np.linspace(0, 4096, 60, dtype=np.float32).reshape(3, 4, 5)
-    source = ImageFile(pixels, None, "float32", {})
+    source = ImageFile(pixels, None, "float32")
     write_image(tmp_path / "counts.tif", pixels, source)
     with pytest.raises(LocregError, match=r"up to 4096, where 1 is white: give --white"):
         read_image(tmp_path / "counts.tif")
@@ -165,9 +168,9 @@ def test_palette_image_is_read_as_colour(tmp_path):
 
 
 def test_grey_and_colour_are_made_from_each_other():
-    colour = np.full((2, 2, 3), (10, 200, 30), np.uint8)
+    colour = Samples(np.full((2, 2, 3), (10, 200, 30), np.uint8), colour=True, alpha=False)
     assert to_channels(colour, 1).tolist() == np.full((1, 2, 2), 124).tolist()
-    grey = np.full((2, 2, 2), (7, 255), np.uint8)  # with alpha
+    grey = Samples(np.full((2, 2, 2), (7, 255), np.uint8), colour=False, alpha=True)
     assert to_channels(grey, 3).tolist() == np.full((3, 2, 2), 7).tolist()
 
 
@@ -203,7 +206,7 @@ def test_targets_that_would_lose_something_are_refused(tmp_path, sample_type, ba
 
 @pytest.mark.parametrize(("suffix", "most"), [(".webp", 16_383), (".jpg", 65_500)])
 def test_formats_end_at_a_size_of_their_own(tmp_path, suffix, most):
-    long = ImageFile(np.zeros((1, 2, most), np.float32), None, "uint8", {})
+    long = ImageFile(np.zeros((1, 2, most), np.float32), None, "uint8")
     write_image(tmp_path / f"a{suffix}", long.pixels, long)
     check_writable(tmp_path / "b.png", long, factor=2)
     with pytest.raises(LocregError, match=f"cannot hold {2 * most} pixels in a row"):
@@ -211,7 +214,7 @@ def test_formats_end_at_a_size_of_their_own(tmp_path, suffix, most):
 
 
 def test_pixels_are_read_with_the_channels_asked_for(tmp_path):
-    samples = make_file(tmp_path / "a.png", "uint8", 4)
+    samples = Samples(make_file(tmp_path / "a.png", "uint8", 4), colour=True, alpha=True)
     for channels in (1, 3):
         pixels = read_pixels(tmp_path / "a.png", channels)
         assert pixels.dtype == np.float32
@@ -232,7 +235,7 @@ def test_a_mask_is_true_where_the_file_is_more_than_half_white(tmp_path):
 
 def test_alpha_grows_with_the_image():
     alpha = np.array([[[1, 2]]], np.uint8)
-    image = ImageFile(np.zeros((1, 1, 2), np.float32), alpha, "uint8", {})
+    image = ImageFile(np.zeros((1, 1, 2), np.float32), alpha, "uint8")
     assert image.enlarged(2).alpha.tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
     assert image.enlarged(1).alpha is alpha
 

@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
         for index, x in enumerate(shaded_scenes(14, seed, side=240)):
             degraded = noise.degrade(x, index) if name == "noisy" else x
             pixels = degraded[0].numpy()
-            source = ImageFile(pixels, None, "float32", {})
+            source = ImageFile(pixels, None, "float32")
             write_image(folder / f"{index}.tif", pixels, source)
         found.append(folder)
     return found

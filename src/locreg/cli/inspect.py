@@ -36,7 +36,8 @@ class Score:
 
     def run(self) -> int:
         """Draw the map, and print the mean score and those of clean and degraded images."""
-        from locreg.images.image_file import is_grey, read_image
+        from locreg.images.image_file import read_image
+        from locreg.images.samples import is_grey
         from locreg.regularizer.local_regularizer import load, scores_of
         from locreg.regularizer.packaged import packaged_critic
         from locreg.report.pictures import check_picture_name, draw_score_map

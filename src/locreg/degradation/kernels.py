@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError, UsageError
-from locreg.images.image_file import read_samples, to_channels
+from locreg.images.image_file import read_channels
 
 _FORMS = "gaussian:SIZE:STD, uniform:SIZE, FILE.npy or an image file"
 
@@ -113,7 +113,7 @@ def _named(name: str, numbers: list[str], text: str) -> NDArray[np.float32]:
 
 def _from_file(path: Path) -> NDArray[np.float32]:
     if path.suffix.lower() != ".npy":
-        samples: NDArray[np.float32] = to_channels(read_samples(path), 1)[0].astype(np.float32)
+        samples: NDArray[np.float32] = read_channels(path, 1)[0].astype(np.float32)
         return samples
     try:
         with path.open("rb") as file:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from locreg.degradation.noise import LEAST_NOISE
 from locreg.errors import LocregError
-from locreg.images.image_file import hint_at_unused_range
+from locreg.images.samples import hint_at_unused_range
 
 _SIDE = 48  # side of the patches that noise is measured in, in pixels
 _STEP = 24  # distance between neighbouring patches, in pixels

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
-from locreg.images.image_file import read_pixels, read_samples, to_channels, to_unit_range
+from locreg.images.image_file import read_channels, read_pixels
+from locreg.images.samples import to_unit_range
 from locreg.images.sources import shuffled
 
 Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
@@ -124,7 +125,7 @@ class PatchPool:
         if path in self.skipped:
             return None
         try:
-            image = to_channels(read_samples(path, self.white), self.channels)
+            image = read_channels(path, self.channels, self.white)
             if min(image.shape[1:]) < self.size:
                 raise LocregError(f"{path} is smaller than a patch of {self.size} pixels.")
         except LocregError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource, list_archive
 from locreg.images.files import files_below
-from locreg.images.image_file import check_kind, open_image
+from locreg.images.image_file import number_of_channels
 
 READABLE = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _ORDER = 0  # the stream of a seed that draws the order of the images
@@ -38,9 +38,7 @@ def find_channels(files: Iterable[Path]) -> set[Literal[1, 3]]:
     channels: set[Literal[1, 3]] = set()
     for path in files:
         with contextlib.suppress(LocregError):
-            image = open_image(path)
-            check_kind(image, path)
-            channels.add(3 if image.bands >= 3 else 1)
+            channels.add(3 if number_of_channels(path) >= 3 else 1)
     return channels
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
-from locreg.images.image_file import is_grey
+from locreg.images.samples import is_grey
 from locreg.regularizer.local_regularizer import scores_of
 from locreg.regularizer.packaged import packaged_critic
 from locreg.regularizer.weights import Calibration

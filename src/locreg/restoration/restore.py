@@ -149,6 +149,21 @@ def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restora
     return replace(grey, image=image, residual=residual)
 
 
+def measured_apart(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own.
+
+    The level and lam of the result are those of the channel with the most noise.
+    """
+    parts = [restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])]
+    noisiest = max(parts, key=lambda part: part.sigma or 0.0)
+    return replace(
+        noisiest,
+        image=torch.cat([part.image for part in parts], dim=1),
+        residual=torch.cat([part.residual for part in parts], dim=1),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
 def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
     """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
     colour = restore(y.expand(-1, 3, -1, -1))

@@ -19,18 +19,17 @@ from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.image_file import (
     ImageFile,
     check_writable,
-    hint_at_unused_range,
-    is_grey,
     read_image,
     write_image,
 )
+from locreg.images.samples import hint_at_unused_range, is_grey
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
 from locreg.restoration.jobs import Job, plan_jobs
 from locreg.restoration.options import FileOptions, RestoreOptions
-from locreg.restoration.restore import Restoration
+from locreg.restoration.restore import Restoration, measured_apart
 from locreg.solvers.solution import OnStep, Status
 
 log = logging.getLogger(__name__)
@@ -190,20 +189,27 @@ def _restore_file(
     hint = hint_at_unused_range(float(image.pixels.max()))
     if hint is not None and image.sample_type == "uint16" and options.white is None:
         events.message(f"{job.source}: {hint}")
+    for note in image.notes:
+        events.message(f"{job.source}: {note}")
     check_writable(job.target, image, task.factor)
-    restoration_options = options.restoration
     y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
     with _named_in_errors(job.source):
         task.check(image)
+        apart = not image.colour and y.shape[1] > 1
         name = options.weights
         if name == "auto":
-            name = default_weights(restoration_options, grey=is_grey(image.pixels))
+            name = default_weights(options.restoration, grey=apart or is_grey(image.pixels))
         regularizer = weights.get(name)
-        if task.denoises and regularizer.removes_white_noise and takes_energy(restoration_options):
-            restoration_options = _describe_noise(y, restoration_options)
-        solver = chosen_solver(restoration_options, regularizer, denoising=task.denoises)
-        with events.progress(job.source.name, solver.steps) as on_step:
-            restoration = task.restore(y, regularizer, options=restoration_options, on_step=on_step)
+
+        def restored(y: Tensor) -> Restoration:
+            chosen = options.restoration
+            if task.denoises and regularizer.removes_white_noise and takes_energy(chosen):
+                chosen = _describe_noise(y, chosen)
+            solver = chosen_solver(chosen, regularizer, denoising=task.denoises)
+            with events.progress(job.source.name, solver.steps) as on_step:
+                return task.restore(y, regularizer, options=chosen, on_step=on_step)
+
+        restoration = measured_apart(restored, y) if apart else restored(y)
     if restoration.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
     pixels = restoration.image[0].cpu().numpy()

@@ -19,8 +19,8 @@ from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, NoiseShares, 
 from locreg.degradation.noise_kinds import degrade, single_channel
 from locreg.errors import UsageError
 from locreg.images.archives import ImageSource
-from locreg.images.image_file import is_grey
 from locreg.images.patches import PatchPool
+from locreg.images.samples import is_grey
 from locreg.regularizer.multiscale import Critic, sum_at_scale
 from locreg.solvers.noise_conditioned import step_sizes
 from locreg.training.augmentation import enlarge, vary_colours

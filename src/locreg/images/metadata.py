@@ -1,0 +1,151 @@
+"""What an image file says beside its samples, in one form for all formats."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+
+if TYPE_CHECKING:
+    from PIL.Image import Exif
+
+Unit = Literal["none", "inch", "centimetre"]
+
+_MILLIMETRES = {"inch": 25.4, "centimetre": 10.0}
+EXIF, GPS = 0x8769, 0x8825  # tags that point to the further parts of EXIF
+_INTEROPERABILITY = 0xA005  # a pointer in such a part
+#: The tags that TIFF and EXIF share: description, maker, model, software, date, artist, copyright.
+SHARED_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+_HEADER = b"Exif\0\0"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Pixels per unit of length; without a unit only their ratio means something to a viewer."""
+
+    horizontal: float
+    vertical: float
+    unit: Unit
+
+    def times(self, factor: float) -> Resolution:
+        """The resolution of an image with ``factor`` times as many pixels in a row."""
+        return Resolution(factor * self.horizontal, factor * self.vertical, self.unit)
+
+    @property
+    def per_millimetre(self) -> tuple[float, float] | None:
+        """Pixels per millimetre; None without a unit."""
+        if self.unit == "none":
+            return None
+        millimetres = _MILLIMETRES[self.unit]
+        return self.horizontal / millimetres, self.vertical / millimetres
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A further tag of a TIFF file, with its value as stored."""
+
+    code: int
+    kind: int
+    count: int
+    value: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a file says about its image.
+
+    Attributes:
+        profile: ICC profile.
+        exif: EXIF, a small TIFF structure.
+        xmp: XMP, an XML text.
+        iptc: IPTC, as the format stores it.
+        orientation: the EXIF code of how viewers turn and flip the pixels; 1: not at all.
+        resolution: None if the file has none.
+        description: the ImageDescription of TIFF.
+        texts: comments with their keywords, as in PNG.
+        tags: further tags of TIFF, in the order of bytes of ``big_endian``.
+        big_endian: whether the numbers in ``tags`` begin with their highest byte.
+    """
+
+    profile: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    orientation: int = 1
+    resolution: Resolution | None = None
+    description: str | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Tag, ...] = ()
+    big_endian: bool = False
+
+    def enlarged(self, factor: int) -> Metadata:
+        """The metadata of the same scene with ``factor`` times as many pixels in a row."""
+        if self.resolution is None:
+            return self
+        return replace(self, resolution=self.resolution.times(factor))
+
+
+def exif_of_tiff(tiff: bytes) -> bytes | None:
+    """EXIF that says what the tags of a TIFF file say; None if they say nothing of the kind."""
+    from PIL import Image
+
+    shared, parts = shared_tags(tiff), _parts(tiff)
+    if not shared and not parts:
+        return None
+    exif = Image.Exif()
+    for code, text in shared.items():
+        exif[code] = text
+    for pointer, part in parts.items():
+        exif.get_ifd(pointer).update(part)
+    return exif.tobytes().removeprefix(_HEADER)
+
+
+def shared_tags(exif: bytes) -> dict[int, str]:
+    """The texts in EXIF, or in a TIFF file, that both formats have tags for."""
+    parsed = _parsed(exif)
+    return {code: parsed[code] for code in SHARED_TAGS if is_caption(parsed.get(code))}
+
+
+def is_caption(text: object) -> TypeGuard[str]:
+    """Whether this is a text that means something without the samples of the file.
+
+    tifffile writes the shape of the image as its description.
+    """
+    return isinstance(text, str) and text != "" and not text.startswith('{"shape":')
+
+
+def parts_of_exif(exif: bytes, big_endian: bool, offset: int) -> dict[int, bytes]:
+    """The further parts of EXIF, as a file stores them one after the other from ``offset`` on.
+
+    Each begins at an even offset and is found by the tag that points to it.
+    """
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    stored = {}
+    for pointer, part in _parts(exif).items():
+        directory = ImageFileDirectory_v2((b"MM\0*" if big_endian else b"II*\0") + bytes(4))
+        for code, value in part.items():
+            directory[code] = value
+        stored[pointer] = directory.tobytes(offset)
+        offset += len(stored[pointer]) + len(stored[pointer]) % 2
+    return stored
+
+
+def _parts(exif: bytes) -> dict[int, dict[int, Any]]:
+    """The further parts of EXIF, by the tags that point to them."""
+    parsed = _parsed(exif)
+    parts = {
+        pointer: {c: v for c, v in parsed.get_ifd(pointer).items() if c != _INTEROPERABILITY}
+        for pointer in (EXIF, GPS)
+    }
+    return {pointer: part for pointer, part in parts.items() if part}
+
+
+def _parsed(exif: bytes) -> Exif:
+    """EXIF that can be asked; what cannot be parsed is empty."""
+    from PIL import Image
+
+    parsed = Image.Exif()
+    with contextlib.suppress(Exception):  # a damaged one makes the library raise almost anything
+        parsed.load(exif)
+    return parsed

@@ -1,0 +1,298 @@
+"""TIFF files to samples and metadata. What would come out wrong is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locreg.errors import LocregError
+from locreg.images.metadata import (
+    EXIF,
+    GPS,
+    SHARED_TAGS,
+    Metadata,
+    Resolution,
+    Tag,
+    Unit,
+    exif_of_tiff,
+    is_caption,
+)
+from locreg.images.samples import Samples
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are those of BigTIFF
+
+_INVERTED, _GREY, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
+_OTHER_COLOURS = {
+    4: "mask",
+    5: "CMYK",
+    8: "Lab",
+    9: "Lab",
+    10: "Lab",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+_RAW = (32803, 34892)  # a colour filter array, and the same after demosaicing
+_ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha
+_JPEG = (6, 7)  # compressions whose decoder makes RGB of YCbCr
+_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+_UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
+
+DESCRIPTION, ORIENTATION, XMP, IPTC, PROFILE = 270, 274, 700, 33723, 34675
+#: Tags of how the samples are stored, and those that `Metadata` has fields for.
+OWN_TAGS = {
+    *(254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284),
+    *(296, 301, 317, 318, 319, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347),
+    *(*range(512, 522), *range(529, 533)),
+    *(ORIENTATION, XMP, IPTC, PROFILE, EXIF, GPS, 40965, *SHARED_TAGS),
+}
+#: Bytes of one value of each type of tags.
+TAG_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+
+
+@dataclass(frozen=True)
+class TiffForm:
+    """How a TIFF file means its samples.
+
+    Attributes:
+        photometric: PhotometricInterpretation.
+        extra: ExtraSamples.
+    """
+
+    photometric: int
+    extra: tuple[int, ...]
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether the only channels, but for alpha, are red, green and blue."""
+        return self.photometric == _RGB and len(self.extra) == self.has_alpha
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return bool(self.extra) and self.extra[-1] in _ALPHA
+
+
+def read_tiff(content: bytes, name: object) -> tuple[Samples, Metadata, TiffForm]:
+    """Decode the picture of a TIFF file.
+
+    Args:
+        content: the file.
+        name: of the file, for errors.
+
+    Raises:
+        LocregError: when the file is damaged, or holds several pictures or one that is neither
+            grey, RGB nor measured channels.
+    """
+    with _opened(content, name) as (file, page):
+        form = _form(page, name)
+        _check_storage(page, len(content), name)
+        with _refusing_complaints(name):
+            values = np.asarray(page.asarray())
+        if page.axes.startswith("S"):  # planes one after the other
+            values = np.moveaxis(values, 0, -1)
+        values = values.reshape(page.imagelength, page.imagewidth, -1)
+        if form.photometric == _PALETTE:
+            values, form = _from_palette(page, values), TiffForm(_RGB, ())
+        if form.photometric == _INVERTED:
+            values = np.iinfo(values.dtype).max - values
+        if form.photometric == _YCBCR:
+            form = TiffForm(_RGB, form.extra)
+        samples = Samples(np.ascontiguousarray(values), form.in_colour, form.has_alpha)
+        return samples, _metadata(page, content, file.byteorder == ">"), form
+
+
+def channels_of_tiff(content: bytes, name: object) -> int:
+    """The number of channels of a TIFF file without alpha.
+
+    Raises:
+        LocregError: as `read_tiff`, as far as the header shows it.
+    """
+    with _opened(content, name) as (_, page):
+        form = _form(page, name)
+        if form.photometric == _PALETTE:
+            return 3
+        return int(page.samplesperpixel) - form.has_alpha
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, name: object) -> Iterator[tuple[TiffFile, TiffPage]]:
+    """A TIFF file, and its page with the picture. What cannot be decoded is refused."""
+    import tifffile
+
+    try:
+        with _silent(), tifffile.TiffFile(io.BytesIO(content)) as file:
+            yield file, _picture(file, name)
+    except LocregError:
+        raise
+    except Exception as error:  # a damaged file makes the library raise almost anything
+        raise LocregError(f"{name} is damaged or of an unknown kind: {_reason(error)}.") from None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What the library logs is not for the user."""
+    log = logging.getLogger("tifffile")
+    before, log.propagate = log.propagate, False
+    nowhere = logging.NullHandler()
+    log.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        log.removeHandler(nowhere)
+        log.propagate = before
+
+
+@contextlib.contextmanager
+def _refusing_complaints(name: object) -> Iterator[None]:
+    """Refuse a file if the library logs a warning while it decodes."""
+    complaints: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("tifffile")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+    if complaints:
+        raise LocregError(f"{name} is damaged: {complaints[0]}.")
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text[:200] or type(error).__name__
+
+
+def _picture(file: TiffFile, name: object) -> TiffPage:
+    """The only page that is neither a smaller copy nor a mask.
+
+    Raises:
+        LocregError: when there are several pages, or a smaller copy hides the picture.
+    """
+    pages = [page.aspage() for page in file.pages]
+    full = [page for page in pages if not page.subfiletype & 5]  # no smaller copies, and no masks
+    if not full:
+        raise LocregError(
+            f"{name} holds a small copy first and the picture behind it, as raw photographs do: "
+            "develop it (darktable, RawTherapee) and save it as TIFF."
+        )
+    page = full[0]
+    several = max(len(full), _planes_in_one_page(file, page))
+    if several > 1:
+        raise LocregError(
+            f"{name} has {several} frames or pages: save each as a file of its own (in ImageJ: "
+            "Save As, Image Sequence)."
+        )
+    return page
+
+
+def _planes_in_one_page(file: TiffFile, page: TiffPage) -> int:
+    """The planes that follow each other without pages of their own, as ImageJ stores large ones."""
+    samples = int(np.prod(page.shape))
+    return max((int(series.size) // samples for series in file.series), default=1)
+
+
+def _form(page: TiffPage, name: object) -> TiffForm:
+    """How the samples are meant.
+
+    Raises:
+        LocregError: when they are no grey, RGB or measured channels, or of an unknown type.
+    """
+    photometric = int(page.photometric)
+    if photometric in _RAW:
+        raise LocregError(f"{name} is a raw photograph: develop it and save it as TIFF first.")
+    if photometric in _OTHER_COLOURS:
+        raise LocregError(
+            f"{name} is a {_OTHER_COLOURS[photometric]} image: convert it to RGB first."
+        )
+    if photometric == _YCBCR and int(page.compression) not in _JPEG:
+        raise LocregError(f"{name} is a YCbCr image: convert it to RGB first.")
+    if photometric not in (_INVERTED, _GREY, _RGB, _PALETTE, _YCBCR):
+        raise LocregError(f"{name} has an unknown PhotometricInterpretation, {photometric}.")
+    bits, stored = page.bitspersample, None if page.dtype is None else page.dtype.name
+    if photometric == _PALETTE and stored in ("uint8", "uint16"):
+        return TiffForm(photometric, ())
+    if stored not in _TYPES or bits != 8 * np.dtype(stored).itemsize:
+        kind = f"{bits}-bit" if stored in (None, "bool", *_TYPES) else stored
+        raise LocregError(
+            f"{name} stores {kind} samples; 8-bit, 16-bit and float images are supported."
+        )
+    if photometric == _INVERTED and stored.startswith("float"):
+        raise LocregError(
+            f"{name} stores inverted float samples (PhotometricInterpretation 0), but floats have "
+            "no largest value: invert it and save it again."
+        )
+    if page.imagedepth > 1:
+        raise LocregError(f"{name} is a volume of {page.imagedepth} planes: save each as a file.")
+    return TiffForm(photometric, tuple(int(extra) for extra in page.extrasamples))
+
+
+def _check_storage(page: TiffPage, size: int, name: object) -> None:
+    """Check that every strip or tile is there, since the library leaves missing ones black."""
+    chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    complete = len(chunks) >= int(np.prod(page.chunked))
+    if not complete or any(count == 0 or offset + count > size for offset, count in chunks):
+        raise LocregError(f"{name} is damaged: a part of its pixels is missing.")
+    if page.compression == 1 and sum(count for _, count in chunks) < page.nbytes:
+        raise LocregError(f"{name} is damaged: a part of its pixels is missing.")
+
+
+def _from_palette(page: TiffPage, values: NDArray[Any]) -> NDArray[Any]:
+    """The colours that the samples stand for: 8 bits, or 16 if the palette needs them."""
+    palette = np.asarray(page.colormap)
+    if not (palette % 257).any():
+        palette = (palette // 257).astype(np.uint8)
+    return np.moveaxis(palette[:, values[:, :, 0]], 0, -1)
+
+
+def _metadata(page: TiffPage, content: bytes, big_endian: bool) -> Metadata:
+    """What the tags say."""
+    tags = {tag.code: tag for tag in page.tags}
+
+    def stored(code: int) -> bytes | None:
+        tag = tags.get(code)
+        if tag is None:
+            return None
+        size = tag.count * TAG_SIZES.get(int(tag.dtype), 0)
+        return content[tag.valueoffset : tag.valueoffset + size]
+
+    description = (stored(DESCRIPTION) or b"").rstrip(b"\0").decode(errors="surrogateescape")
+    orientation = tags[ORIENTATION].value if ORIENTATION in tags else 1
+    further = [
+        Tag(tag.code, int(tag.dtype), tag.count, stored(tag.code) or b"")
+        for tag in page.tags
+        if tag.code not in OWN_TAGS and int(tag.dtype) in TAG_SIZES
+    ]
+    return Metadata(
+        profile=stored(PROFILE),
+        exif=exif_of_tiff(content),
+        xmp=stored(XMP),
+        iptc=stored(IPTC),
+        orientation=orientation if orientation in range(1, 9) else 1,
+        resolution=_resolution(page),
+        description=description if is_caption(description) else None,
+        tags=tuple(further),
+        big_endian=big_endian,
+    )
+
+
+def _resolution(page: TiffPage) -> Resolution | None:
+    """Pixels per unit; None if the file gives no unit and no ratio either."""
+    fractions = [page.tags.valueof(code) for code in (282, 283)]
+    if any(f is None or f[0] == 0 or f[1] == 0 for f in fractions):
+        return None
+    horizontal, vertical = (f[0] / f[1] for f in fractions)
+    unit = _UNITS.get(int(page.tags.valueof(296, default=2)), "none")
+    if unit == "none" and horizontal == vertical == 1:
+        return None
+    return Resolution(horizontal, vertical, unit)

@@ -1,0 +1,161 @@
+"""PNG, JPEG, WebP and further formats to samples and metadata, and back, by libvips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from locreg.errors import LocregError
+from locreg.images.metadata import Metadata, Resolution
+from locreg.images.samples import Samples
+
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".webp": {"lossless": True, "exact": True},
+    ".jpg": {"Q": 95},
+    ".jpeg": {"Q": 95},
+}
+
+_INTERPRETATIONS = ("b-w", "grey16", "rgb", "rgb16", "scrgb", "srgb")
+_COLOURS = ("rgb", "rgb16", "scrgb", "srgb")
+_PROFILE, _EXIF, _XMP, _IPTC = "icc-profile-data", "exif-data", "xmp-data", "iptc-data"
+_TEXT = "png-comment-"  # followed by a number and the keyword
+_NO_RESOLUTION = 1.0  # pixels per millimetre that libvips gives to a file without a resolution
+
+
+def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
+    """Decode an image file that is no TIFF.
+
+    Args:
+        content: the file.
+        name: of the file, for errors.
+
+    Raises:
+        LocregError: when it is damaged, no image, or an image of another kind than grey or RGB.
+    """
+    import pyvips
+
+    image = _opened(content, name)
+    try:
+        values = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
+    except pyvips.Error as error:
+        raise LocregError(
+            f"{name} is damaged: its pixels cannot be decoded ({_reason(error)})."
+        ) from None
+    return Samples(values, _in_colour(image), _has_alpha(image)), _metadata(image)
+
+
+def channels_of_other(content: bytes, name: object) -> int:
+    """The number of channels of an image file without alpha; see `read_other`."""
+    image = _opened(content, name)
+    return 3 if _in_colour(image) else 1
+
+
+def other_bytes(suffix: str, samples: Samples, metadata: Metadata, name: object) -> bytes:
+    """An image file in the format of a suffix of `SAVE_OPTIONS`; the name is for errors.
+
+    Raises:
+        LocregError: when the format cannot hold the image.
+    """
+    import pyvips
+
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(samples.values))
+    deep = samples.values.dtype == np.uint16
+    if samples.colour:
+        image = image.copy(interpretation="rgb16" if deep else "srgb")
+    else:
+        image = image.copy(interpretation="grey16" if deep else "b-w")
+    resolution = metadata.resolution
+    if resolution is not None and (density := resolution.per_millimetre):
+        image = image.copy(xres=density[0], yres=density[1])
+        unit = "in" if resolution.unit == "inch" else "cm"
+        image.set_type(pyvips.GValue.gstr_type, "resolution-unit", unit)
+    for field, blob in (
+        (_PROFILE, metadata.profile),
+        (_EXIF, metadata.exif),
+        (_XMP, metadata.xmp),
+        (_IPTC, metadata.iptc),
+    ):
+        if blob is not None:
+            image.set_type(pyvips.GValue.blob_type, field, blob)
+    image.set_type(pyvips.GValue.gint_type, "orientation", metadata.orientation)
+    for number, (keyword, text) in enumerate(metadata.texts):
+        image.set_type(pyvips.GValue.gstr_type, f"{_TEXT}{number}-{keyword}", text)
+    try:
+        return bytes(image.write_to_buffer(suffix, **SAVE_OPTIONS[suffix]))
+    except pyvips.Error as error:
+        raise LocregError(f"{name} cannot be written: {_reason(error)}.") from None
+
+
+def _opened(content: bytes, name: object) -> Any:
+    """The libvips image, decoded later. A warning while it decodes is an error."""
+    import pyvips
+
+    try:
+        image = pyvips.Image.new_from_buffer(content, "", access="sequential", fail_on="warning")
+    except pyvips.Error:
+        raise LocregError(f"{name} is not an image that can be read.") from None
+    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    if pages > 1 or _is_animated_png(content):
+        frames = f"{pages} frames or pages" if pages > 1 else "several frames"
+        raise LocregError(
+            f"{name} has {frames}: save each as a file of its own (in ImageJ: Save As, Image "
+            "Sequence)."
+        )
+    if image.coding != "none" or image.interpretation not in _INTERPRETATIONS:
+        raise LocregError(f"{name} is a {image.interpretation} image: convert it to RGB first.")
+    if image.format not in ("uchar", "ushort", "float"):
+        raise LocregError(
+            f"{name} stores samples of type {image.format}; 8-bit, 16-bit and float images are "
+            "supported."
+        )
+    if image.bands != (3 if _in_colour(image) else 1) + _has_alpha(image):
+        raise LocregError(f"{name} has {image.bands} channels; grey, RGB and alpha are supported.")
+    return image
+
+
+def _is_animated_png(content: bytes) -> bool:
+    """Whether a PNG file has a chunk of animation, which libvips leaves out silently."""
+    return content.startswith(b"\x89PNG") and b"acTL" in content[: content.find(b"IDAT")]
+
+
+def _in_colour(image: Any) -> bool:
+    return image.interpretation in _COLOURS
+
+
+def _has_alpha(image: Any) -> bool:
+    return bool(image.hasalpha())
+
+
+def _metadata(image: Any) -> Metadata:
+    fields = set(image.get_fields())
+
+    def blob(field: str) -> bytes | None:
+        return bytes(image.get(field)) if field in fields else None
+
+    comments = sorted(field for field in fields if field.startswith(_TEXT))
+    texts = [(field.split("-", 3)[3], str(image.get(field))) for field in comments]
+    resolution = None
+    if "resolution-unit" in fields or (image.xres, image.yres) != (_NO_RESOLUTION,) * 2:
+        inch = "resolution-unit" in fields and image.get("resolution-unit") == "in"
+        scale = 25.4 if inch else 10.0
+        resolution = Resolution(
+            scale * image.xres, scale * image.yres, "inch" if inch else "centimetre"
+        )
+    exif = blob(_EXIF)
+    return Metadata(
+        profile=blob(_PROFILE),
+        exif=None if exif is None else exif.removeprefix(b"Exif\0\0"),
+        xmp=blob(_XMP),
+        iptc=blob(_IPTC),
+        orientation=image.get("orientation") if "orientation" in fields else 1,
+        resolution=resolution,
+        texts=tuple(texts),
+    )
+
+
+def _reason(error: Any) -> str:
+    """The last line of what libvips says."""
+    lines = [line for line in str(error.message).strip().splitlines() if line]
+    return lines[-1] if lines else "unknown error"
