@@ -233,6 +233,17 @@ def test_a_mask_is_true_where_the_file_is_more_than_half_white(tmp_path):
             read_mask(tmp_path / "mask.png")
 
 
+def test_a_mask_may_be_written_as_editors_write_it(tmp_path):
+    drawn = np.zeros((6, 8), np.uint8)
+    drawn[2:4, 3:6] = 1
+    save(tmp_path / "labels.png", drawn, "b-w")
+    white = np.full((6, 8, 4), 255, np.uint8)
+    white[:, :, 3] = 255 * drawn
+    save(tmp_path / "transparent.png", white, "srgb")
+    for name in ("labels.png", "transparent.png"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name)[0], drawn == 1)
+
+
 def test_alpha_grows_with_the_image():
     alpha = np.array([[[1, 2]]], np.uint8)
     image = ImageFile(np.zeros((1, 1, 2), np.float32), alpha, "uint8")

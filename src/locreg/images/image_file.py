@@ -169,7 +169,10 @@ def check_writable(path: Path, source: ImageFile | None = None, factor: int = 1)
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
-    """Where an image file is white, above half of its largest value: (H, W) as stored.
+    """Where an image file is white: (H, W) as stored.
+
+    That is above half of the largest value of its samples, or the larger one if there are only two
+    values, such as 0 and 1. What is transparent is not white.
 
     Returns the mask and the file's orientation.
 
@@ -177,7 +180,11 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
         LocregError: as `read_samples`, or when all pixels are white, or none is.
     """
     samples, metadata, _ = _decoded(path)
-    white: NDArray[np.bool_] = to_unit_range(_to_channels(samples, 1, path))[0] > 0.5
+    level = to_unit_range(_to_channels(samples, 1, path))[0]
+    if samples.alpha:
+        level = level * to_unit_range(samples.values[:, :, -1])
+    values = np.unique(level)
+    white: NDArray[np.bool_] = level > (values.mean() if len(values) == 2 else 0.5)
     if white.all():
         raise LocregError(
             f"{path} is white all over, which marks every pixel as missing: white marks what to "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+
+from locreg.images.png_chunks import Chunk
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -13,6 +16,7 @@ Unit = Literal["none", "inch", "centimetre"]
 
 _MILLIMETRES = {"inch": 25.4, "centimetre": 10.0}
 EXIF, GPS = 0x8769, 0x8825  # tags that point to the further parts of EXIF
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _INTEROPERABILITY = 0xA005  # a pointer in such a part
 #: The tags that TIFF and EXIF share: description, maker, model, software, date, artist, copyright.
 SHARED_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
@@ -63,6 +67,7 @@ class Metadata:
         resolution: None if the file has none.
         description: the ImageDescription of TIFF.
         texts: comments with their keywords, as in PNG.
+        chunks: chunks of PNG that say how the colours are meant.
         tags: further tags of TIFF, in the order of bytes of ``big_endian``.
         big_endian: whether the numbers in ``tags`` begin with their highest byte.
     """
@@ -75,6 +80,7 @@ class Metadata:
     resolution: Resolution | None = None
     description: str | None = None
     texts: tuple[tuple[str, str], ...] = ()
+    chunks: tuple[Chunk, ...] = ()
     tags: tuple[Tag, ...] = ()
     big_endian: bool = False
 
@@ -112,6 +118,18 @@ def is_caption(text: object) -> TypeGuard[str]:
     tifffile writes the shape of the image as its description.
     """
     return isinstance(text, str) and text != "" and not text.startswith('{"shape":')
+
+
+def resolution_in_exif(exif: bytes | None) -> Resolution | None:
+    """The resolution that EXIF gives; None if it gives none."""
+    parsed = _parsed(exif or b"")
+    try:
+        horizontal, vertical = (float(parsed[code]) for code in (_X_RESOLUTION, _Y_RESOLUTION))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    unit: Unit = "centimetre" if parsed.get(_RESOLUTION_UNIT) == 3 else "inch"
+    usable = 0 < horizontal < math.inf and 0 < vertical < math.inf
+    return Resolution(horizontal, vertical, unit) if usable else None
 
 
 def parts_of_exif(exif: bytes, big_endian: bool, offset: int) -> dict[int, bytes]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from locreg.errors import LocregError
-from locreg.images.metadata import Metadata, Resolution
+from locreg.images.jpeg_segments import jpeg_gives_density, with_density_for_exif
+from locreg.images.metadata import Metadata, Resolution, Unit, resolution_in_exif
+from locreg.images.png_chunks import colour_chunks, is_animated, png_gives_density, with_chunks
 from locreg.images.samples import Samples
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -21,7 +24,6 @@ _INTERPRETATIONS = ("b-w", "grey16", "rgb", "rgb16", "scrgb", "srgb")
 _COLOURS = ("rgb", "rgb16", "scrgb", "srgb")
 _PROFILE, _EXIF, _XMP, _IPTC = "icc-profile-data", "exif-data", "xmp-data", "iptc-data"
 _TEXT = "png-comment-"  # followed by a number and the keyword
-_NO_RESOLUTION = 1.0  # pixels per millimetre that libvips gives to a file without a resolution
 
 
 def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
@@ -43,7 +45,10 @@ def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
         raise LocregError(
             f"{name} is damaged: its pixels cannot be decoded ({_reason(error)})."
         ) from None
-    return Samples(values, _in_colour(image), _has_alpha(image)), _metadata(image)
+    metadata = replace(_metadata(image), chunks=colour_chunks(content))
+    if not (png_gives_density(content) or jpeg_gives_density(content)):
+        metadata = replace(metadata, resolution=resolution_in_exif(metadata.exif))
+    return Samples(values, _in_colour(image), _has_alpha(image)), metadata
 
 
 def channels_of_other(content: bytes, name: object) -> int:
@@ -83,9 +88,18 @@ def other_bytes(suffix: str, samples: Samples, metadata: Metadata, name: object)
     for number, (keyword, text) in enumerate(metadata.texts):
         image.set_type(pyvips.GValue.gstr_type, f"{_TEXT}{number}-{keyword}", text)
     try:
-        return bytes(image.write_to_buffer(suffix, **SAVE_OPTIONS[suffix]))
+        content = bytes(image.write_to_buffer(suffix, **SAVE_OPTIONS[suffix]))
     except pyvips.Error as error:
         raise LocregError(f"{name} cannot be written: {_reason(error)}.") from None
+    # libvips invents a resolution, and EXIF that repeats it.
+    no_resolution = resolution is None or resolution.per_millimetre is None
+    no_exif = metadata.exif is None and metadata.orientation == 1
+    if suffix == ".png":
+        invented = (b"pHYs",) * no_resolution + (b"eXIf",) * no_exif
+        return with_chunks(content, metadata.chunks, without=invented)
+    if suffix in (".jpg", ".jpeg") and no_exif:
+        return with_density_for_exif(content, resolution)
+    return content
 
 
 def _opened(content: bytes, name: object) -> Any:
@@ -97,7 +111,7 @@ def _opened(content: bytes, name: object) -> Any:
     except pyvips.Error:
         raise LocregError(f"{name} is not an image that can be read.") from None
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
-    if pages > 1 or _is_animated_png(content):
+    if pages > 1 or is_animated(content):
         frames = f"{pages} frames or pages" if pages > 1 else "several frames"
         raise LocregError(
             f"{name} has {frames}: save each as a file of its own (in ImageJ: Save As, Image "
@@ -113,11 +127,6 @@ def _opened(content: bytes, name: object) -> Any:
     if image.bands != (3 if _in_colour(image) else 1) + _has_alpha(image):
         raise LocregError(f"{name} has {image.bands} channels; grey, RGB and alpha are supported.")
     return image
-
-
-def _is_animated_png(content: bytes) -> bool:
-    """Whether a PNG file has a chunk of animation, which libvips leaves out silently."""
-    return content.startswith(b"\x89PNG") and b"acTL" in content[: content.find(b"IDAT")]
 
 
 def _in_colour(image: Any) -> bool:
@@ -136,13 +145,9 @@ def _metadata(image: Any) -> Metadata:
 
     comments = sorted(field for field in fields if field.startswith(_TEXT))
     texts = [(field.split("-", 3)[3], str(image.get(field))) for field in comments]
-    resolution = None
-    if "resolution-unit" in fields or (image.xres, image.yres) != (_NO_RESOLUTION,) * 2:
-        inch = "resolution-unit" in fields and image.get("resolution-unit") == "in"
-        scale = 25.4 if inch else 10.0
-        resolution = Resolution(
-            scale * image.xres, scale * image.yres, "inch" if inch else "centimetre"
-        )
+    inch = "resolution-unit" in fields and image.get("resolution-unit") == "in"
+    unit: Unit = "inch" if inch else "centimetre"
+    scale = 25.4 if inch else 10.0
     exif = blob(_EXIF)
     return Metadata(
         profile=blob(_PROFILE),
@@ -150,7 +155,7 @@ def _metadata(image: Any) -> Metadata:
         xmp=blob(_XMP),
         iptc=blob(_IPTC),
         orientation=image.get("orientation") if "orientation" in fields else 1,
-        resolution=resolution,
+        resolution=Resolution(scale * image.xres, scale * image.yres, unit),
         texts=tuple(texts),
     )
 
