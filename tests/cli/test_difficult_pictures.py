@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from conftest import save_picture
 from locreg.images.image_file import read_samples
@@ -67,3 +68,21 @@ def test_a_level_given_beside_the_noise_of_a_camera_is_used(locreg, tmp_path, no
     status, text, _ = locreg("denoise", noisy, "-o", out, "--noise", "camera", "--sigma", "0.05")
     assert status == 0
     assert "camera noise, sigma 0.0500" in text
+
+
+def test_measured_channels_are_restored_each_with_a_level_of_its_own(tmp_path, locreg):
+    """No channel keeps its noise, none becomes alpha, and a clean one stays as it is."""
+    random = np.random.default_rng(2)
+    wave = 0.5 + 0.3 * np.sin(np.arange(96) / 9)[:, None] * np.cos(np.arange(96) / 13)
+    scene = np.broadcast_to(wave[:, :, None], (96, 96, 4))
+    levels = np.array([0.03, 0.1, 0.06, 0.0])
+    noisy = scene + levels * random.standard_normal(scene.shape)
+    stored = np.rint(noisy.clip(0, 1) * 65535).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig="contig")
+    assert locreg("denoise", tmp_path / "a.tif", "-o", tmp_path / "b.tif")[0] == 0
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].tags["ExtraSamples"].value == (0, 0, 0)
+        found = file.pages[0].asarray() / 65535
+    left = np.sqrt(np.square(found - scene).mean((0, 1)))
+    assert (left[:3] < 0.5 * levels[:3]).all()
+    assert left[3] < 0.004

@@ -12,7 +12,7 @@ _MOST = 65_535  # pixels per unit
 
 
 def jpeg_gives_density(jpeg: bytes) -> bool:
-    """Whether a JPEG file says, outside EXIF, how many pixels there are in an inch or centimetre."""
+    """Whether the JFIF header of a JPEG file says how many pixels an inch or a centimetre has."""
     return jpeg[6:11] == _JFIF and jpeg[13] in (1, 2)
 
 
