@@ -351,7 +351,7 @@ def animated(path: Path) -> None:
 def float_file(value):
     def make(path):
         samples = np.zeros((4, 4, 3), np.float32)
-        samples[1, 2, 0] = value
+        samples[1] = value
         pyvips.Image.new_from_array(samples).write_to_file(str(path))
 
     return make

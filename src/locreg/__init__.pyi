@@ -36,12 +36,12 @@ from .restoration.file_tasks import upscale_task as upscale_task
 from .restoration.jobs import Job as Job
 from .restoration.options import FileOptions as FileOptions
 from .restoration.options import RestoreOptions as RestoreOptions
-from .restoration.restore import Restoration as Restoration
 from .restoration.restore import restore as restore
 from .restoration.restore_files import Events as Events
 from .restoration.restore_files import FileCounts as FileCounts
 from .restoration.restore_files import RestoredFile as RestoredFile
 from .restoration.restore_files import restore_files as restore_files
+from .restoration.result import Restoration as Restoration
 from .restoration.tasks import deblur as deblur
 from .restoration.tasks import inpaint as inpaint
 from .restoration.tasks import upscale as upscale

@@ -19,6 +19,7 @@ from locreg.images.image_file import (
 )
 from locreg.images.samples import (
     Samples,
+    brightest,
     hint_at_unused_range,
     is_grey,
     to_channels,
@@ -260,3 +261,14 @@ def test_three_equal_channels_are_grey():
 def test_a_dark_image_gives_a_hint_at_white():
     assert "--white" in hint_at_unused_range(4095 / 65535)
     assert hint_at_unused_range(0.9) is None
+
+
+def test_a_few_bright_pixels_say_nothing_about_white(tmp_path):
+    """A hot pixel does not hide that a range is unused, and the sun does not refuse a scene."""
+    dark = np.full((100, 100), 0.06, np.float32)
+    dark[3, 4] = 1
+    assert "--white" in hint_at_unused_range(brightest(dark))
+    scene = np.full((1, 100, 100), 0.5, np.float32)
+    scene[:, :10, :10] = 50
+    write_image(tmp_path / "sun.tif", scene, ImageFile(scene, None, "float32"))
+    np.testing.assert_array_equal(read_image(tmp_path / "sun.tif").pixels, scene)

@@ -6,6 +6,7 @@ import torch
 
 from conftest import conditioned_critic, half_resolution, random_image
 from locreg.degradation.camera_noise import add_camera_noise, draw_camera
+from locreg.degradation.noise import add_noise
 from locreg.images.metrics import psnr
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.defaults import COARSE_SHARE, FINE_SHARE
@@ -91,3 +92,22 @@ def test_noise_of_a_sensor_is_removed_better_after_making_it_white(scene):
     growing = restore(y, regularizer, options=RestoreOptions(gain=gain, read_noise=read_noise))
     constant = restore(y, regularizer, options=RestoreOptions(sigma=growing.sigma))
     assert psnr(growing.image, scene) > psnr(constant.image, scene) + 0.5
+
+
+@pytest.mark.parametrize("noise", ["auto", "white", "camera", "poisson-gaussian"])
+def test_pixels_far_above_white_stay_and_do_no_harm(scene, noise):
+    """The sun in a float image: nothing near it becomes worse, and the rest is denoised."""
+    rows, columns = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    distance = ((rows - 40) ** 2 + (columns - 50) ** 2).sqrt()
+    sun = distance < 9
+    clean = torch.where(sun, 6.0, scene)
+    y = add_noise(clean, 0.04, seed=1)
+    found = restore(y, load("denoise-rgb"), options=RestoreOptions(noise=noise))
+    assert found.sigma == pytest.approx(0.04, rel=0.35)
+    torch.testing.assert_close(found.image[..., sun], y[..., sun])
+    near = (distance >= 9) & (distance < 12)
+    before, after = (float((x - clean)[..., near].square().mean()) for x in (y, found.image))
+    assert after < 1.1 * before
+    away = distance > 20
+    before, after = (float((x - clean)[..., away].square().mean()) for x in (y, found.image))
+    assert after < 0.5 * before

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from locreg.degradation.noise import LEAST_NOISE
 from locreg.errors import LocregError
-from locreg.images.samples import hint_at_unused_range
+from locreg.images.samples import brightest, hint_at_unused_range
 
 _SIDE = 48  # side of the patches that noise is measured in, in pixels
 _STEP = 24  # distance between neighbouring patches, in pixels
@@ -135,7 +135,7 @@ def learn_noise(clean: Sequence[Tensor], noisy: Sequence[Tensor], *, seed: int =
     values, _ = _spectrum(model, _STEPS_OF_TORUS, _STEPS_OF_TORUS)
     shortfall = values.clamp_max(0).sum() / values.clamp_min(0).sum()
     if model.level < LEAST_NOISE or shortfall < -_MOST_SHORTFALL:
-        hint = hint_at_unused_range(max(float(x.max()) for x in noisy))
+        hint = hint_at_unused_range(max(brightest(x.numpy()) for x in noisy))
         raise LocregError(
             "In smooth places the degraded images are nearly as clean as the clean ones: their "
             "damage is no noise, or is too weak. Let a critic learn how strong it is (locreg "

@@ -17,7 +17,8 @@ from locreg.degradation.noise import add_noise
 from locreg.degradation.operators import LinearOperator
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import LamRule, RestoreOptions
-from locreg.restoration.restore import Restoration, restore
+from locreg.restoration.restore import restore
+from locreg.restoration.result import Restoration
 from locreg.restoration.tasks import deblur, fill, inpaint, upscale
 
 Lam = float | LamRule | None

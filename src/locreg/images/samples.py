@@ -12,7 +12,10 @@ from locreg.arguments import check_positive
 from locreg.errors import LocregError
 
 _ROWS = 256  # rows that are converted at a time: float64 needs much memory
-_MOST_WHITES = 10.0  # largest pixel over white: room for stars, but not for a wrong unit
+_MOST_WHITES = 2.0  # of the brightest pixels over white, but for highlights
+_HIGHLIGHTS = 0.05  # share of the pixels that may be brighter, such as the sun or a lamp
+_HOT = 0.001  # share of the pixels that may be hot, and say nothing about white
+_SAMPLED = 1_000_000  # pixels that a quantile is taken of, at most
 _MOST_USED = 0.26  # share of the range: below it, two bits or more are unused
 
 # Rec. ITU-R BT.601 luma, what most software means by the grey version of a photograph.
@@ -103,20 +106,26 @@ def check_values(samples: Samples, name: object, white: float | None) -> None:
         raise LocregError(f"{name} holds NaN or infinite pixels: replace them first.")
     if integer and white is not None and white > largest(values.dtype):
         raise LocregError(f"{name} has no values above {largest(values.dtype):g}: lower --white.")
-    most, white = float(np.abs(values).max()), white or largest(values.dtype)
-    if most > _MOST_WHITES * white:
+    white = white or largest(values.dtype)
+    if brightest(np.abs(values), _HIGHLIGHTS) > _MOST_WHITES * white:
         raise LocregError(
-            f"{name} holds values up to {most:g}, where {white:g} is white: give --white, the "
-            "value that stands for white."
+            f"{name} holds values up to {np.abs(values).max():g}, where {white:g} is white: give "
+            "--white, the value that stands for white."
         )
 
 
-def hint_at_unused_range(brightest: float) -> str | None:
-    """Advice if the brightest pixel is dark, as in 16-bit files of 12-bit cameras; else None."""
-    if brightest > _MOST_USED:
+def brightest(values: NDArray[Any], share: float = _HOT) -> float:
+    """The largest value, but for this share of the values."""
+    step = max(values.size // _SAMPLED, 1)
+    return float(np.quantile(values.ravel()[::step], 1 - share, method="higher"))
+
+
+def hint_at_unused_range(most: float) -> str | None:
+    """Advice if the brightest pixels are dark, as in 16-bit files of 12-bit cameras; else None."""
+    if most > _MOST_USED:
         return None
     return (
-        f"the brightest pixel has {brightest:.2g} of the largest value; if white has a lower "
+        f"the brightest pixel has {most:.2g} of the largest value; if white has a lower "
         "value, as in 16-bit files of 12-bit cameras, give --white, such as 4095."
     )
 

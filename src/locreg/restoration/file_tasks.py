@@ -16,7 +16,8 @@ from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
-from locreg.restoration.restore import Restoration, restore
+from locreg.restoration.restore import restore
+from locreg.restoration.result import Restoration
 from locreg.restoration.tasks import check_factor, deblur, inpaint, upscale
 from locreg.solvers.solution import OnStep
 

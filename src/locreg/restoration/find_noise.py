@@ -16,6 +16,14 @@ from locreg.restoration.options import RestoreOptions
 _AS_WHITE = 5.0
 
 
+_HIGHLIGHT = 2.0  # the least value that white and the noise of a photograph do not explain
+
+
+def has_highlights(y: Tensor) -> bool:
+    """Whether images have pixels far above white, such as the sun in a float image."""
+    return bool(y.amax() > _HIGHLIGHT)
+
+
 def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
     """The noise of images y (B, C, H, W) of the same kind, for denoising.
 
@@ -26,6 +34,8 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
         LocregError: when y is too small to measure, or its level shows that pixels are not in
             [0, 1].
     """
+    if has_highlights(y):
+        y = y.clamp_max(1)  # so that they count as clipped, and are left out
     if options.sigma != "auto":
         given: NoiseKind = "white" if options.noise == "auto" else options.noise
         return MeasuredNoise(kind=given, level=float(options.sigma))

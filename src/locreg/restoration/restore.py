@@ -4,54 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
-from locreg.degradation.stabilize_variance import Stabilisation
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
 from locreg.restoration.choose_lam import Inversion, choose_lam
-from locreg.restoration.defaults import (
-    CAUTIOUS_BELOW,
-    COARSE_SHARE,
-    FINE_SHARE,
-    SolverPlan,
-    plan_solver,
-    takes_coarse_step,
-)
+from locreg.restoration.defaults import SolverPlan, plan_solver
 from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.options import RestoreOptions
-from locreg.solvers.options import GradientStepOptions
+from locreg.restoration.other_noise import NoisyImages, way_of
+from locreg.restoration.result import Restoration, residual_of
 from locreg.solvers.registry import solve
 from locreg.solvers.solution import OnStep, Solution
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """A restored image and how it was computed.
-
-    Attributes:
-        image: x, in the shape of the observation (denoising) or of the operator's domain; not
-            clipped.
-        sigma: the noise level that was used: given, or estimated; None if nothing depends on it.
-        noise: what was found about the noise; None if nothing depends on it, and with an operator.
-        lam: the weight of the regularizer: given, calibrated or found by a rule.
-        solution: the solver's status and history.
-        seconds: the time that the restoration took.
-        residual: y - Ax, in the shape of the observation; NaN where nothing was observed.
-    """
-
-    image: Tensor
-    sigma: float | None
-    noise: MeasuredNoise | None
-    lam: float
-    solution: Solution
-    seconds: float
-    residual: Tensor
 
 
 def restore(
@@ -102,8 +72,10 @@ def restore(
         return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
-    if noise is not None and (way := _way_of(noise, options, regularizer)):
-        return way(y, regularizer, options, noise, start, observed, on_step)
+    if denoising and noise is not None:
+        images = NoisyImages(restore, y, regularizer, options, noise, start, observed, on_step)
+        if way := way_of(images):
+            return way(images)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
 
@@ -124,51 +96,8 @@ def restore(
         lam=chosen.lam,
         solution=chosen.solution,
         seconds=time.perf_counter() - begin,
-        residual=_residual(y, forward(chosen.solution.image), observed),
+        residual=residual_of(y, forward(chosen.solution.image), observed),
     )
-
-
-def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
-    """Whether the images (B, C, H, W) are in colour and the regularizer is for grey images.
-
-    Raises:
-        LocregError: when the images are grey and the regularizer is for colour images.
-    """
-    if y.shape[1] == 1 and regularizer.in_channels == 3:
-        raise LocregError(
-            "The image is grey and the weights are for colour images: use denoise-gray or "
-            "alr-gray, or train with channels 1."
-        )
-    return regularizer.in_channels == 1 and y.shape[1] > 1
-
-
-def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
-    """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
-    grey = restore(y.reshape(-1, 1, *y.shape[2:]))
-    image, residual = (x.reshape(y.shape[:2] + x.shape[2:]) for x in (grey.image, grey.residual))
-    return replace(grey, image=image, residual=residual)
-
-
-def measured_apart(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
-    """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own.
-
-    The level and lam of the result are those of the channel with the most noise.
-    """
-    parts = [restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])]
-    noisiest = max(parts, key=lambda part: part.sigma or 0.0)
-    return replace(
-        noisiest,
-        image=torch.cat([part.image for part in parts], dim=1),
-        residual=torch.cat([part.residual for part in parts], dim=1),
-        seconds=sum(part.seconds for part in parts),
-    )
-
-
-def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
-    """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
-    colour = restore(y.expand(-1, 3, -1, -1))
-    image, residual = (x.mean(1, keepdim=True) for x in (colour.image, colour.residual))
-    return replace(colour, image=image, residual=residual)
 
 
 def _denoise_other_channels(
@@ -209,95 +138,6 @@ def _denoise_other_channels(
         ),
         y,
     )
-
-
-def _way_of(
-    noise: MeasuredNoise, options: RestoreOptions, regularizer: LocalRegularizer
-) -> Callable[..., Restoration] | None:
-    """How noise that is not white is removed; None: in the same way as white noise."""
-    if noise.gain:
-        return _denoise_stabilised
-    if noise.kind == "camera" and takes_coarse_step(options, regularizer):
-        return _denoise_coarse_first
-    return None
-
-
-def _denoise_coarse_first(
-    y: Tensor,
-    regularizer: LocalRegularizer,
-    options: RestoreOptions,
-    noise: MeasuredNoise,
-    start: Tensor | None,
-    observed: Tensor | None,
-    on_step: OnStep | None,
-) -> Restoration:
-    """Denoise images whose noise is alike in neighbouring pixels, by an energy for white noise.
-
-    A gradient step on 4 R(A x), where A halves the resolution, is followed by the steps on R. The
-    noise of A x is nearer to white. If R has several scales, the second step is on the finest
-    alone, since the first one has seen the others.
-    """
-    caution = min(noise.level / CAUTIOUS_BELOW, 1.0)
-    highest = regularizer.noise_range.high if regularizer.noise_range else 1.0
-
-    def at(share: float) -> RestoreOptions:
-        return replace(options, sigma=min(caution * share * noise.level, highest), noise="white")
-
-    once = replace(at(COARSE_SHARE), solver=GradientStepOptions(steps=1), steps=None)
-    coarse = restore(y, regularizer.coarsened(), options=once, on_step=on_step)
-    first, begun, seconds = coarse.image, coarse.solution, coarse.seconds
-    del coarse  # its residual is as large as the image
-    later = on_step and (lambda number, point: on_step(begun.steps + number, point))
-    found = restore(first, regularizer.finest(), options=at(FINE_SHARE), start=start, on_step=later)
-    return replace(
-        found,
-        sigma=noise.level,
-        noise=noise,
-        solution=_one_after_the_other(begun, found.solution),
-        seconds=seconds + found.seconds,
-        residual=_residual(y, found.image, observed),
-    )
-
-
-def _one_after_the_other(first: Solution, second: Solution) -> Solution:
-    return replace(
-        second,
-        history=first.history + second.history,
-        gradients=first.gradients + second.gradients,
-    )
-
-
-def _denoise_stabilised(
-    y: Tensor,
-    regularizer: LocalRegularizer,
-    options: RestoreOptions,
-    noise: MeasuredNoise,
-    start: Tensor | None,
-    observed: Tensor | None,
-    on_step: OnStep | None,
-) -> Restoration:
-    """Denoise images whose noise grows with brightness, after making it white."""
-    assert noise.gain is not None  # it is the caller's condition
-    assert noise.read_noise is not None
-    transform = Stabilisation.of(y, noise.gain, noise.read_noise)
-    white = replace(options, sigma=transform.level, noise="white", gain=None, read_noise=None)
-    found = restore(
-        transform.forward(y),
-        regularizer,
-        options=white,
-        start=None if start is None else transform.forward(start),
-        observed=observed,
-        on_step=on_step,
-    )
-    image = transform.inverse(found.image)
-    residual = _residual(y, image, observed)
-    return replace(found, image=image, sigma=noise.level, noise=noise, residual=residual)
-
-
-def _residual(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:
-    """y - fitted, NaN where nothing was observed."""
-    residual = y - fitted
-    return residual if observed is None else torch.where(observed, residual, torch.nan)
 
 
 def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:

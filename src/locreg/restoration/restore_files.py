@@ -22,14 +22,15 @@ from locreg.images.image_file import (
     read_image,
     write_image,
 )
-from locreg.images.samples import hint_at_unused_range, is_grey
+from locreg.images.samples import brightest, hint_at_unused_range, is_grey
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.restoration.channels import measured_apart
 from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
 from locreg.restoration.jobs import Job, plan_jobs
 from locreg.restoration.options import FileOptions, RestoreOptions
-from locreg.restoration.restore import Restoration, measured_apart
+from locreg.restoration.result import Restoration
 from locreg.solvers.solution import OnStep, Status
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def _restore_file(
 ) -> RestoredFile:
     """Read one image, restore it and write the result."""
     image = read_image(job.source, options.white)
-    hint = hint_at_unused_range(float(image.pixels.max()))
+    hint = hint_at_unused_range(brightest(image.pixels))
     if hint is not None and image.sample_type == "uint16" and options.white is None:
         events.message(f"{job.source}: {hint}")
     for note in image.notes:

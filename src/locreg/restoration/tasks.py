@@ -22,14 +22,11 @@ from locreg.degradation.kernels import check_kernel
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.channels import each_channel, restores_channels_apart
 from locreg.restoration.find_noise import level_for_inversion
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
-from locreg.restoration.restore import (
-    Restoration,
-    each_channel,
-    restore,
-    restores_channels_apart,
-)
+from locreg.restoration.restore import restore
+from locreg.restoration.result import Restoration
 from locreg.solvers.solution import OnStep
 
 

@@ -1,0 +1,56 @@
+"""Images whose channels are not those of the regularizer: restored apart, or as copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from locreg.errors import LocregError
+from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.result import Restoration
+
+
+def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
+    """Whether the images (B, C, H, W) are in colour and the regularizer is for grey images.
+
+    Raises:
+        LocregError: when the images are grey and the regularizer is for colour images.
+    """
+    if y.shape[1] == 1 and regularizer.in_channels == 3:
+        raise LocregError(
+            "The image is grey and the weights are for colour images: use denoise-gray or "
+            "alr-gray, or train with channels 1."
+        )
+    return regularizer.in_channels == 1 and y.shape[1] > 1
+
+
+def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
+    grey = restore(y.reshape(-1, 1, *y.shape[2:]))
+    image, residual = (x.reshape(y.shape[:2] + x.shape[2:]) for x in (grey.image, grey.residual))
+    return replace(grey, image=image, residual=residual)
+
+
+def measured_apart(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own.
+
+    The level and lam of the result are those of the channel with the most noise.
+    """
+    parts = [restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])]
+    noisiest = max(parts, key=lambda part: part.sigma or 0.0)
+    return replace(
+        noisiest,
+        image=torch.cat([part.image for part in parts], dim=1),
+        residual=torch.cat([part.residual for part in parts], dim=1),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+    """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
+    colour = restore(y.expand(-1, 3, -1, -1))
+    image, residual = (x.mean(1, keepdim=True) for x in (colour.image, colour.residual))
+    return replace(colour, image=image, residual=residual)
