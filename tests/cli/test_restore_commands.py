@@ -314,7 +314,7 @@ def test_an_image_that_fails_does_not_stop_the_others(files, locreg, monkeypatch
     status, _, err = locreg(*rule, "--steps", "5")
     assert status == 1
     assert "flat.png: This choice of lam needs noise" in err
-    assert [path.name for path in (files / "out").iterdir()] == ["noisy.png"]
+    assert [path.name for path in (files / "out").glob("*.png")] == ["noisy.png"]
 
 
 def test_noise_stronger_than_white_fails_for_its_image_alone(files, locreg, monkeypatch):
@@ -326,6 +326,6 @@ def test_noise_stronger_than_white_fails_for_its_image_alone(files, locreg, monk
         write_image(files / "counts" / name, pixels, ImageFile(pixels, None, "float32"))
     status, _, err = locreg("denoise", "counts", "-o", "out")
     assert status == 1
-    assert "a.tif: The noise is estimated at" in err
+    assert "a.tif holds values up to" in err
     assert "--white" in err
-    assert [path.name for path in (files / "out").iterdir()] == ["b.tif"]
+    assert [path.name for path in (files / "out").glob("*.tif")] == ["b.tif"]

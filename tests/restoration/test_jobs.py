@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 def test_a_folder_keeps_its_structure_and_its_names(folder, tmp_path):
     out, pages = tmp_path / "out", tmp_path / "pages"
-    jobs = plan_jobs(folder, out, pages)
+    jobs = plan_jobs(folder, out, pages).jobs
     assert [job.target.relative_to(out) for job in jobs] == [
         Path("a.png"), Path("c.png"), Path("deep/b.jpg")
     ]  # fmt: skip
@@ -33,7 +33,7 @@ def test_a_folder_keeps_its_structure_and_its_names(folder, tmp_path):
 
 def test_an_image_may_be_written_into_a_folder(folder, tmp_path):
     (tmp_path / "out").mkdir()
-    assert plan_jobs(folder / "c.gif", tmp_path / "out") == [
+    assert plan_jobs(folder / "c.gif", tmp_path / "out").jobs == [
         Job(folder / "c.gif", tmp_path / "out" / "c.png")
     ]
 
@@ -52,13 +52,27 @@ def test_results_inside_the_folder_of_images_are_not_restored_again(folder):
     out = folder / "out"
     out.mkdir()
     (out / "a.png").touch()
-    assert [job.source.name for job in plan_jobs(folder, out)] == ["a.png", "c.gif", "b.jpg"]
+    assert [job.source.name for job in plan_jobs(folder, out).jobs] == ["a.png", "c.gif", "b.jpg"]
 
 
-def test_two_images_are_not_written_to_one_file(folder, tmp_path):
+def test_two_images_are_not_written_to_one_file_and_the_others_are(folder, tmp_path):
     (folder / "c.png").touch()
-    with pytest.raises(LocregError, match="would both be written to"):
-        plan_jobs(folder, tmp_path / "out")
+    plan = plan_jobs(folder, tmp_path / "out")
+    assert [job.source.name for job in plan.jobs] == ["a.png", "b.jpg"]
+    ((sentence, number),) = plan.refused.items()
+    assert number == 2
+    assert "would both be written to" in sentence
+
+
+def test_several_images_and_folders_are_written_into_one(folder, tmp_path):
+    other = tmp_path / "d.png"
+    other.touch()
+    out = tmp_path / "out"
+    plan = plan_jobs([other, folder / "deep", folder / "c.gif"], out)
+    assert [job.target.name for job in plan.jobs] == ["d.png", "b.jpg", "c.png"]
+    assert plan_jobs(folder, out).left_out == {".txt": 1}
+    with pytest.raises(UsageError, match="must be a folder too"):
+        plan_jobs([other, folder / "a.png"], other)
 
 
 def test_no_output_is_an_input(folder, tmp_path):

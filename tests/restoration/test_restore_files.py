@@ -1,6 +1,7 @@
 """Files restored from Python: what the callbacks get, what is counted, what a file keeps."""
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -93,7 +94,7 @@ def test_a_broken_file_of_a_folder_is_named_and_the_others_are_restored(
     counts = locreg.restore_files(source, out, locreg.denoise_task(), options, heard.events())
     assert counts == locreg.FileCounts(total=3, skipped=0, failed=1)
     assert [file.job.source.name for file in heard.files] == ["a.png", "c.png"]
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "c.png"]
+    assert sorted(path.name for path in out.iterdir()) == [".locreg.jsonl", "a.png", "c.png"]
     (message,) = heard.messages
     assert str(source / "b.png") in message
     assert "not an image" in message
@@ -109,6 +110,34 @@ def test_files_that_are_done_are_skipped(tmp_path, heard, options, source):
     assert again.files == []
     assert "2 of 3 images" in again.messages[0]
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_what_is_outdated_is_made_again_and_what_is_not_ours_is_left_alone(
+    tmp_path, options, source
+):
+    """Never skipped silently, and never overwritten silently."""
+    (source / "b.png").unlink()
+    out = tmp_path / "out"
+
+    def run(options):
+        heard = Heard()
+        counts = locreg.restore_files(source, out, locreg.denoise_task(), options, heard.events())
+        return [file.job.source.name for file in heard.files], counts, heard.messages
+
+    assert run(options)[0] == ["a.png", "c.png"]
+    assert run(options)[0] == []
+    options = replace(options, restoration=locreg.RestoreOptions(sigma=0.2))
+    names, _, messages = run(options)
+    assert names == ["a.png", "c.png"]
+    assert "2 of 2 images were made with other settings" in messages[0]
+    PIL.Image.fromarray(255 - SMALL).save(source / "a.png")
+    assert run(options)[0] == ["a.png"]
+    PIL.Image.fromarray(SMALL).save(out / "c.png")
+    names, counts, messages = run(options)
+    assert (names, counts.skipped) == ([], 2)
+    assert "left alone (--overwrite replaces them)" in messages[1]
+    np.testing.assert_array_equal(read_samples(out / "c.png"), SMALL)
+    assert run(replace(options, overwrite=True))[0] == ["a.png", "c.png"]
 
 
 def test_an_error_in_the_callback_counts_as_a_failure_of_its_file(tmp_path, heard, options, source):
@@ -138,7 +167,7 @@ def test_other_errors_of_the_callback_end_the_run(tmp_path, heard, options, sour
         locreg.restore_files(
             source, tmp_path / "out", locreg.denoise_task(), options, heard.events(refuse)
         )
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
 
 
 def test_a_single_file_that_fails_raises_its_error(tmp_path, heard, options, source):
@@ -167,7 +196,7 @@ def test_images_too_large_for_the_memory_do_not_stop_the_others(
     assert counts == locreg.FileCounts(total=2, skipped=0, failed=1)
     (message,) = heard.messages
     assert "a.png does not fit into the memory" in message
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["c.png"]
 
 
 TASKS = {

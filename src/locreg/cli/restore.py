@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 class _RestoreCommand:
     """The options that all commands for images share."""
 
-    input: Positional[Path]
-    """Image, or folder of images."""
+    input: Positional[tuple[Path, ...]]
+    """Image, several images, or a folder of images with all its subfolders."""
     output: Output
     """Image to write, or folder; an input is never overwritten."""
+    overwrite: bool = False
+    """Make results again that are in the output folder already."""
+    quality: int | None = None
+    """Quality of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
+    loss."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def _restore(self, task: FileTask) -> int:
@@ -39,7 +44,7 @@ class _RestoreCommand:
         )
 
         settings = self.settings
-        options = settings.options()
+        options = replace(settings.options(), overwrite=self.overwrite, quality=self.quality)
         weights = LoadedWeights(options)
 
         def restored(file: RestoredFile) -> None:

@@ -38,7 +38,7 @@ class Restore:
     patches look like, and decides how strongly to smooth the images (blur stays). If both are
     possible, noise is better."""
     iterations: int | None = None
-    """Number of training iterations; by default 1500 for noise, 600 for any."""
+    """Number of training iterations; by default 1000 for noise, 600 for any."""
     white: float | None = None
     """Pixel value that counts as 1 in all images, such as 4095 in the 16-bit files of a 12-bit
     camera; by default the largest that a file can hold, or 1 in float files."""
@@ -74,4 +74,4 @@ class Restore:
         settings = Settings(
             weights=str(weights), white=self.white, device=self.device, json=self.json
         )
-        return Denoise(input=self.degraded, output=self.output, settings=settings).run()
+        return Denoise(input=(self.degraded,), output=self.output, settings=settings).run()

@@ -99,11 +99,18 @@ def read_image(path: Path, white: float | None = None) -> ImageFile:
     return ImageFile(pixels, alpha, sample_type, metadata, white, form, tuple(notes))
 
 
-def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | None = None) -> None:
+def write_image(
+    path: Path,
+    pixels: NDArray[np.float32],
+    source: ImageFile | None = None,
+    *,
+    quality: int | None = None,
+) -> None:
     """Write pixels (C, H, W) in [0, 1] atomically, in the format of the file name.
 
     Integer samples are clipped and rounded; float samples are written unchanged. Bit depth, white,
-    alpha and metadata come from ``source``; without it the file has 8 bits per sample.
+    alpha and metadata come from ``source``; without it the file has 8 bits per sample. The quality
+    is that of JPEG and WebP, from 1 to 100; by default 95, and WebP without loss.
 
     Raises:
         LocregError: when the format cannot hold the image, or the file cannot be written.
@@ -121,7 +128,7 @@ def write_image(path: Path, pixels: NDArray[np.float32], source: ImageFile | Non
         form = source.form or tiff_form(len(pixels), colour, alpha)
         content = tiff_bytes(samples.values, form, source.metadata)
     else:
-        content = other_bytes(suffix, samples, source.metadata, path)
+        content = other_bytes(samples, source.metadata, path, quality)
     write_atomically(path, content)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,10 @@ from locreg.images.archives import ImageSource, list_archive
 from locreg.images.files import files_below
 from locreg.images.image_file import number_of_channels
 
-READABLE = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+READABLE = (
+    *(".avif", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),
+    *(".tf8", ".tif", ".tiff", ".btf", ".webp"),
+)
 _ORDER = 0  # the stream of a seed that draws the order of the images
 
 
@@ -31,6 +35,19 @@ def list_images(folder: Path) -> list[Path]:
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
+
+
+def other_suffixes(folder: Path, without: Path) -> Counter[str]:
+    """How many files of a folder cannot be read as images, by suffix.
+
+    Hidden files do not count, nor do the files below the folder ``without``.
+    """
+    return Counter(
+        path.suffix.lower() or path.name
+        for path in files_below(folder)
+        if not _is_image(path) and not path.name.startswith(".")
+        if without not in path.resolve().parents
+    )
 
 
 def find_channels(files: Iterable[Path]) -> set[Literal[1, 3]]:

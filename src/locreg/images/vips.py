@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,14 +58,15 @@ def channels_of_other(content: bytes, name: object) -> int:
     return 3 if _in_colour(image) else 1
 
 
-def other_bytes(suffix: str, samples: Samples, metadata: Metadata, name: object) -> bytes:
-    """An image file in the format of a suffix of `SAVE_OPTIONS`; the name is for errors.
+def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int | None) -> bytes:
+    """An image file in the format of the path, whose suffix is one of `SAVE_OPTIONS`.
 
     Raises:
         LocregError: when the format cannot hold the image.
     """
     import pyvips
 
+    suffix = path.suffix.lower()
     image = pyvips.Image.new_from_array(np.ascontiguousarray(samples.values))
     deep = samples.values.dtype == np.uint16
     if samples.colour:
@@ -88,9 +90,9 @@ def other_bytes(suffix: str, samples: Samples, metadata: Metadata, name: object)
     for number, (keyword, text) in enumerate(metadata.texts):
         image.set_type(pyvips.GValue.gstr_type, f"{_TEXT}{number}-{keyword}", text)
     try:
-        content = bytes(image.write_to_buffer(suffix, **SAVE_OPTIONS[suffix]))
+        content = bytes(image.write_to_buffer(suffix, **_save_options(suffix, quality)))
     except pyvips.Error as error:
-        raise LocregError(f"{name} cannot be written: {_reason(error)}.") from None
+        raise LocregError(f"{path} cannot be written: {_reason(error)}.") from None
     # libvips invents a resolution, and EXIF that repeats it.
     no_resolution = resolution is None or resolution.per_millimetre is None
     no_exif = metadata.exif is None and metadata.orientation == 1
@@ -100,6 +102,12 @@ def other_bytes(suffix: str, samples: Samples, metadata: Metadata, name: object)
     if suffix in (".jpg", ".jpeg") and no_exif:
         return with_density_for_exif(content, resolution)
     return content
+
+
+def _save_options(suffix: str, quality: int | None) -> dict[str, Any]:
+    if quality is None or suffix == ".png":
+        return SAVE_OPTIONS[suffix]
+    return {"Q": quality, "exact": True} if suffix == ".webp" else {"Q": quality}
 
 
 def _opened(content: bytes, name: object) -> Any:

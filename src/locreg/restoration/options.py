@@ -122,9 +122,12 @@ class FileOptions:
         ensemble: average R over the 8 flips and rotations of the image.
         precision: number format of the convolutions.
         device: where to compute.
+        overwrite: make results again that exist already.
+        quality: of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
+            loss.
 
     Raises:
-        UsageError: when white is not positive.
+        UsageError: when white is not positive, or quality is not from 1 to 100.
     """
 
     weights: str = "auto"
@@ -133,10 +136,14 @@ class FileOptions:
     ensemble: bool = False
     precision: Precision = "float32"
     device: Device = "auto"
+    overwrite: bool = False
+    quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.white is not None:
             check_positive("white", self.white)
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality must be from 1 to 100, got {self.quality}.")
 
 
 def _number(name: str, value: Any, words: tuple[str, ...]) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,12 @@ from locreg.restoration.channels import measured_apart
 from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
-from locreg.restoration.jobs import Job, plan_jobs
+from locreg.restoration.finished import Finished
+from locreg.restoration.jobs import Job, is_single, plan_jobs
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.result import Restoration
 from locreg.solvers.solution import OnStep, Status
+from locreg.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +129,7 @@ class LoadedWeights:
 
 
 def restore_files(
-    source: Path,
+    source: Path | Sequence[Path],
     target: Path,
     task: FileTask,
     options: FileOptions = FileOptions(),
@@ -135,13 +138,14 @@ def restore_files(
     pages: Path | None = None,
     weights: LoadedWeights | None = None,
 ) -> FileCounts:
-    """Restore an image, or every image of a folder that is not in the target folder yet.
+    """Restore images, or every image of a folder that is not in the target folder yet.
 
-    In a folder, an image that fails does not stop the others: its error is passed to
-    ``events.message``.
+    If there are several, an image that fails does not stop the others: its error is passed to
+    ``events.message``. A result of an earlier run is made again if its input or the options have
+    changed since. A file that was not made here is left alone, unless ``options.overwrite``.
 
     Args:
-        source: image, or folder of images.
+        source: image, folder of images, or several of them.
         target: image to write, or folder; an input is never overwritten.
         task: what to do.
         options: how to do it.
@@ -158,12 +162,18 @@ def restore_files(
     weights = weights or LoadedWeights(options)
     if options.weights != "auto":
         weights.get(options.weights)
-    jobs = plan_jobs(source, target, pages, others=task.inputs)
-    several = source.is_dir()
-    waiting = [job for job in jobs if not (several and job.finished)]
-    skipped, failed = len(jobs) - len(waiting), 0
-    if skipped:
-        events.message(f"{skipped} of {len(jobs)} images are done already: skipped.")
+    sources = [source] if isinstance(source, Path) else list(source)
+    plan = plan_jobs(sources, target, pages, others=task.inputs)
+    several = not is_single(sources)
+    for sentence in plan.refused:
+        events.message(f"error: {sentence}")
+    if plan.left_out:
+        events.message(_about_left_out(plan.left_out))
+    total, failed = len(plan.jobs) + sum(plan.refused.values()), sum(plan.refused.values())
+    lasting = replace(options, overwrite=False, device="auto")  # what a result depends on
+    made_by = (__version__, task.name, task.settings, lasting)
+    finished = Finished(target, made_by) if several else None
+    waiting = _waiting(plan.jobs, finished, options.overwrite, total, events)
     for job in waiting:
         too_large = (
             f"{job.source} does not fit into the memory of the device {options.device}: choose "
@@ -171,7 +181,10 @@ def restore_files(
         )
         try:
             with out_of_memory_is(too_large):
-                events.restored(_restore_file(job, task, options, events, weights))
+                restored = _restore_file(job, task, options, events, weights)
+            if finished is not None:
+                finished.add(job)
+            events.restored(restored)
         except UsageError:
             raise  # every other image would fail in the same way
         except (LocregError, OSError) as error:
@@ -179,7 +192,35 @@ def restore_files(
                 raise
             failed += 1
             events.message(f"error: {error}")
-    return FileCounts(len(jobs), skipped, failed)
+    return FileCounts(total, len(plan.jobs) - len(waiting), failed)
+
+
+def _waiting(
+    jobs: list[Job], finished: Finished | None, overwrite: bool, total: int, events: Events
+) -> list[Job]:
+    """The jobs that are to be done; the others are told about."""
+    if finished is None or overwrite:
+        return jobs
+    states = {job.target: finished.state(job) for job in jobs}
+    number = Counter(states.values())
+    if number["done"]:
+        events.message(f"{number['done']} of {total} images are done already: skipped.")
+    if number["outdated"]:
+        events.message(
+            f"{number['outdated']} of {total} images were made with other settings, or from other "
+            "inputs: made again."
+        )
+    if number["unknown"]:
+        events.message(
+            f"{number['unknown']} of {total} results exist already, but were not made here or were "
+            "changed since: left alone (--overwrite replaces them)."
+        )
+    return [job for job in jobs if states[job.target] in ("missing", "outdated")]
+
+
+def _about_left_out(left_out: dict[str, int]) -> str:
+    kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(left_out.items()))
+    return f"files that cannot be read as images are left out: {kinds}."
 
 
 def _restore_file(
@@ -214,7 +255,7 @@ def _restore_file(
     if restoration.solution.status is Status.FAILED:
         raise LocregError(f"{job.source}: the energy grew without bound: use a smaller lam.")
     pixels = restoration.image[0].cpu().numpy()
-    write_image(job.target, pixels, image.enlarged(task.factor))
+    write_image(job.target, pixels, image.enlarged(task.factor), quality=options.quality)
     return RestoredFile(job, task, name, regularizer, image, pixels, restoration)
 
 
