@@ -37,10 +37,10 @@ from .restoration.jobs import Job as Job
 from .restoration.options import FileOptions as FileOptions
 from .restoration.options import RestoreOptions as RestoreOptions
 from .restoration.restore import restore as restore
-from .restoration.restore_files import Events as Events
 from .restoration.restore_files import FileCounts as FileCounts
-from .restoration.restore_files import RestoredFile as RestoredFile
 from .restoration.restore_files import restore_files as restore_files
+from .restoration.restore_image_file import Events as Events
+from .restoration.restore_image_file import RestoredFile as RestoredFile
 from .restoration.result import Restoration as Restoration
 from .restoration.tasks import deblur as deblur
 from .restoration.tasks import inpaint as inpaint

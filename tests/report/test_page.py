@@ -14,7 +14,7 @@ import locreg
 from locreg.report.page import whiteness_sentence, write_restoration_page
 from locreg.report.records import restoration_record
 from locreg.report.residuals import whiteness
-from locreg.restoration.restore_files import LoadedWeights
+from locreg.restoration.restore_image_file import LoadedWeights
 
 
 def noise(*shape, seed=0):

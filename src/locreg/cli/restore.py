@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from locreg.cli.console import DONE, FAILED, Progress, say, show
 from locreg.cli.settings import Output, Settings
-from locreg.restoration.options import ANTIALIASING, Border
+from locreg.restoration.options import ANTIALIASING, Border, Pages
 
 if TYPE_CHECKING:
     from locreg.restoration.file_tasks import FileTask
@@ -30,21 +30,29 @@ class _RestoreCommand:
     quality: int | None = None
     """Quality of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
     loss."""
+    axes: str | None = None
+    """Axes of TIFF files of several pages that do not say them: ZYX (depth), TYX (time) or CYX
+    (channels)."""
+    pages: Pages = "together"
+    """together: the pages of a TIFF file have one noise level for each channel; independent: a
+    level for each page, as for scans."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def _restore(self, task: FileTask) -> int:
         """Restore every image that is not there yet, and report each one."""
         from locreg.report.page import write_restoration_page
         from locreg.report.records import history_record, restoration_record, sentence
-        from locreg.restoration.restore_files import (
-            Events,
-            LoadedWeights,
-            RestoredFile,
-            restore_files,
-        )
+        from locreg.restoration.restore_files import restore_files
+        from locreg.restoration.restore_image_file import Events, LoadedWeights, RestoredFile
 
         settings = self.settings
-        options = replace(settings.options(), overwrite=self.overwrite, quality=self.quality)
+        options = replace(
+            settings.options(),
+            overwrite=self.overwrite,
+            quality=self.quality,
+            axes=self.axes,
+            pages=self.pages,
+        )
         weights = LoadedWeights(options)
 
         def restored(file: RestoredFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,14 +17,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         LocregError: when the folder is missing or not writable, or the disk is full.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of a file when nothing has failed.
+
+    Raises:
+        LocregError: when the folder is missing or not writable, or the disk is full.
+    """
     temporary = None
     try:
         path = path.resolve()  # a link stays a link; its target is replaced
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".locreg-", delete=False) as file:
             temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException as error:

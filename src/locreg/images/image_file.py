@@ -89,6 +89,18 @@ def read_image(path: Path, white: float | None = None) -> ImageFile:
         UsageError, LocregError: as `read_samples`.
     """
     samples, metadata, form = _decoded(path, white)
+    return image_of(samples, metadata, form, white, path)
+
+
+def image_of(
+    samples: Samples, metadata: Metadata, form: TiffForm | None, white: float | None, name: object
+) -> ImageFile:
+    """An image from what was decoded; the name is for errors.
+
+    Raises:
+        UsageError, LocregError: as `check_values`.
+    """
+    check_values(samples, name, white)
     notes = []
     if samples.values.dtype.name in ("float16", "float64"):
         notes.append(f"{samples.values.dtype} samples are written as float32.")
@@ -117,19 +129,24 @@ def write_image(
     """
     check_writable(path, source)
     source = source or ImageFile(pixels, None, "uint8")
-    values = from_unit_range(pixels, source.sample_type, source.white)
-    if source.alpha is not None:
-        values = np.concatenate([values, source.alpha])
-    colour = len(pixels) == 3 and (source.form is None or source.form.in_colour)
-    alpha = source.alpha is not None
-    samples = Samples(np.ascontiguousarray(values.transpose(1, 2, 0)), colour, alpha)
+    samples = samples_of(pixels, source)
     suffix = path.suffix.lower()
     if suffix in _TIFF:
-        form = source.form or tiff_form(len(pixels), colour, alpha)
+        form = source.form or tiff_form(len(pixels), samples.colour, samples.alpha)
         content = tiff_bytes(samples.values, form, source.metadata)
     else:
         content = other_bytes(samples, source.metadata, path, quality)
     write_atomically(path, content)
+
+
+def samples_of(pixels: NDArray[np.float32], source: ImageFile) -> Samples:
+    """The samples that stand for pixels (C, H, W), with depth, white and alpha of the source."""
+    values = from_unit_range(pixels, source.sample_type, source.white)
+    alpha = source.alpha is not None
+    if source.alpha is not None:
+        values = np.concatenate([values, source.alpha])
+    colour = len(pixels) == 3 and (source.form is None or source.form.in_colour)
+    return Samples(np.ascontiguousarray(values.transpose(1, 2, 0)), colour, alpha)
 
 
 def check_writable(path: Path, source: ImageFile | None = None, factor: int = 1) -> None:

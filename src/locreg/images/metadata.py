@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from locreg.images.png_chunks import Chunk
@@ -86,9 +88,30 @@ class Metadata:
 
     def enlarged(self, factor: int) -> Metadata:
         """The metadata of the same scene with ``factor`` times as many pixels in a row."""
-        if self.resolution is None:
-            return self
-        return replace(self, resolution=self.resolution.times(factor))
+        resolution = None if self.resolution is None else self.resolution.times(factor)
+        description = self.description
+        if description is not None and "<OME" in description:
+            description = _ome_enlarged(description, factor)
+        return replace(self, resolution=resolution, description=description)
+
+
+def _ome_enlarged(xml: str, factor: int) -> str:
+    """The XML of OME for planes ``factor`` times as wide and high, of smaller pixels."""
+    for attribute, change in (
+        ("SizeX", factor),
+        ("SizeY", factor),
+        ("PhysicalSizeX", 1 / factor),
+        ("PhysicalSizeY", 1 / factor),
+    ):
+        pattern = rf'(<(?:\w+:)?Pixels\b[^>]*?\s{attribute}=")([^"]+)(")'
+        xml = re.sub(pattern, partial(_times, factor=change), xml)
+    return xml
+
+
+def _times(found: re.Match[str], factor: float) -> str:
+    """An attribute with its number times a factor."""
+    before, number, after = found.groups()
+    return f"{before}{float(number) * factor:.15g}{after}"
 
 
 def exif_of_tiff(tiff: bytes) -> bytes | None:

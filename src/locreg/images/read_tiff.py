@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,22 +94,10 @@ def read_tiff(content: bytes, name: object) -> tuple[Samples, Metadata, TiffForm
         LocregError: when the file is damaged, or holds several pictures or one that is neither
             grey, RGB nor measured channels.
     """
-    with _opened(content, name) as (file, page):
-        form = _form(page, name)
-        _check_storage(page, len(content), name)
-        with _refusing_complaints(name):
-            values = np.asarray(page.asarray())
-        if page.axes.startswith("S"):  # planes one after the other
-            values = np.moveaxis(values, 0, -1)
-        values = values.reshape(page.imagelength, page.imagewidth, -1)
-        if form.photometric == _PALETTE:
-            values, form = _from_palette(page, values), TiffForm(_RGB, ())
-        if form.photometric == _INVERTED:
-            values = np.iinfo(values.dtype).max - values
-        if form.photometric == _YCBCR:
-            form = TiffForm(_RGB, form.extra)
-        samples = Samples(np.ascontiguousarray(values), form.in_colour, form.has_alpha)
-        return samples, _metadata(page, content, file.byteorder == ">"), form
+    with opened_tiff(io.BytesIO(content), name) as file:
+        page = _only_page(file, name)
+        samples, form = read_page(page, name)
+        return samples, page_metadata(page, exif_of_tiff(content)), form
 
 
 def channels_of_tiff(content: bytes, name: object) -> int:
@@ -117,7 +106,8 @@ def channels_of_tiff(content: bytes, name: object) -> int:
     Raises:
         LocregError: as `read_tiff`, as far as the header shows it.
     """
-    with _opened(content, name) as (_, page):
+    with opened_tiff(io.BytesIO(content), name) as file:
+        page = _only_page(file, name)
         form = _form(page, name)
         if form.photometric == _PALETTE:
             return 3
@@ -125,17 +115,39 @@ def channels_of_tiff(content: bytes, name: object) -> int:
 
 
 @contextlib.contextmanager
-def _opened(content: bytes, name: object) -> Iterator[tuple[TiffFile, TiffPage]]:
-    """A TIFF file, and its page with the picture. What cannot be decoded is refused."""
+def opened_tiff(content: io.BytesIO | Path, name: object) -> Iterator[TiffFile]:
+    """A TIFF file of `tifffile`. What goes wrong while it is open is refused.
+
+    Raises:
+        LocregError: when anything else than an `OSError` is raised.
+    """
     import tifffile
 
     try:
-        with _silent(), tifffile.TiffFile(io.BytesIO(content)) as file:
-            yield file, _picture(file, name)
-    except LocregError:
+        with _silent(), tifffile.TiffFile(content) as file:
+            yield file
+    except (LocregError, OSError):
         raise
     except Exception as error:  # a damaged file makes the library raise almost anything
         raise LocregError(f"{name} is damaged or of an unknown kind: {_reason(error)}.") from None
+
+
+def read_page(page: TiffPage, name: object) -> tuple[Samples, TiffForm]:
+    """Decode a page; see `read_tiff`."""
+    form = _form(page, name)
+    _check_storage(page, name)
+    with _refusing_complaints(name):
+        values = np.asarray(page.asarray())
+    if page.axes.startswith("S"):  # planes one after the other
+        values = np.moveaxis(values, 0, -1)
+    values = values.reshape(page.imagelength, page.imagewidth, -1)
+    if form.photometric == _PALETTE:
+        values, form = _from_palette(page, values), TiffForm(_RGB, ())
+    if form.photometric == _INVERTED:
+        values = np.iinfo(values.dtype).max - values
+    if form.photometric == _YCBCR:
+        form = TiffForm(_RGB, form.extra)
+    return Samples(np.ascontiguousarray(values), form.in_colour, form.has_alpha), form
 
 
 @contextlib.contextmanager
@@ -173,30 +185,34 @@ def _reason(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def _picture(file: TiffFile, name: object) -> TiffPage:
-    """The only page that is neither a smaller copy nor a mask.
+def full_pages(file: TiffFile, name: object) -> list[TiffPage]:
+    """The pages that are neither smaller copies nor masks.
 
     Raises:
-        LocregError: when there are several pages, or a smaller copy hides the picture.
+        LocregError: when there is none: a smaller copy hides the picture.
     """
     pages = [page.aspage() for page in file.pages]
-    full = [page for page in pages if not page.subfiletype & 5]  # no smaller copies, and no masks
+    full = [page for page in pages if not page.subfiletype & 5]
     if not full:
         raise LocregError(
             f"{name} holds a small copy first and the picture behind it, as raw photographs do: "
             "develop it (darktable, RawTherapee) and save it as TIFF."
         )
-    page = full[0]
-    several = max(len(full), _planes_in_one_page(file, page))
+    return full
+
+
+def _only_page(file: TiffFile, name: object) -> TiffPage:
+    full = full_pages(file, name)
+    several = max(len(full), planes_in_one_page(file, full[0]))
     if several > 1:
         raise LocregError(
             f"{name} has {several} frames or pages: save each as a file of its own (in ImageJ: "
             "Save As, Image Sequence)."
         )
-    return page
+    return full[0]
 
 
-def _planes_in_one_page(file: TiffFile, page: TiffPage) -> int:
+def planes_in_one_page(file: TiffFile, page: TiffPage) -> int:
     """The planes that follow each other without pages of their own, as ImageJ stores large ones."""
     samples = int(np.prod(page.shape))
     return max((int(series.size) // samples for series in file.series), default=1)
@@ -237,8 +253,9 @@ def _form(page: TiffPage, name: object) -> TiffForm:
     return TiffForm(photometric, tuple(int(extra) for extra in page.extrasamples))
 
 
-def _check_storage(page: TiffPage, size: int, name: object) -> None:
+def _check_storage(page: TiffPage, name: object) -> None:
     """Check that every strip or tile is there, since the library leaves missing ones black."""
+    size = page.parent.filehandle.size
     chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     complete = len(chunks) >= int(np.prod(page.chunked))
     if not complete or any(count == 0 or offset + count > size for offset, count in chunks):
@@ -255,34 +272,41 @@ def _from_palette(page: TiffPage, values: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(palette[:, values[:, :, 0]], 0, -1)
 
 
-def _metadata(page: TiffPage, content: bytes, big_endian: bool) -> Metadata:
-    """What the tags say."""
+def page_metadata(page: TiffPage, exif: bytes | None) -> Metadata:
+    """What the tags of a page say.
+
+    Args:
+        page: the page.
+        exif: what is kept as EXIF; None: all that it could hold is kept as tags.
+    """
     tags = {tag.code: tag for tag in page.tags}
+    own = OWN_TAGS if exif is not None else OWN_TAGS - {*SHARED_TAGS} | {DESCRIPTION}
 
     def stored(code: int) -> bytes | None:
         tag = tags.get(code)
         if tag is None:
             return None
-        size = tag.count * TAG_SIZES.get(int(tag.dtype), 0)
-        return content[tag.valueoffset : tag.valueoffset + size]
+        file = page.parent.filehandle
+        file.seek(tag.valueoffset)
+        return bytes(file.read(tag.count * TAG_SIZES.get(int(tag.dtype), 0)))
 
     description = (stored(DESCRIPTION) or b"").rstrip(b"\0").decode(errors="surrogateescape")
     orientation = tags[ORIENTATION].value if ORIENTATION in tags else 1
     further = [
         Tag(tag.code, int(tag.dtype), tag.count, stored(tag.code) or b"")
         for tag in page.tags
-        if tag.code not in OWN_TAGS and int(tag.dtype) in TAG_SIZES
+        if tag.code not in own and int(tag.dtype) in TAG_SIZES
     ]
     return Metadata(
         profile=stored(PROFILE),
-        exif=exif_of_tiff(content),
+        exif=exif,
         xmp=stored(XMP),
         iptc=stored(IPTC),
         orientation=orientation if orientation in range(1, 9) else 1,
         resolution=_resolution(page),
         description=description if is_caption(description) else None,
         tags=tuple(further),
-        big_endian=big_endian,
+        big_endian=page.parent.byteorder == ">",
     )
 
 

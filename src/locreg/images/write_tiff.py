@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,14 @@ from numpy.typing import NDArray
 from locreg.images.metadata import Metadata, parts_of_exif, shared_tags
 from locreg.images.read_tiff import DESCRIPTION, IPTC, ORIENTATION, XMP, TiffForm
 
+if TYPE_CHECKING:
+    from tifffile import TiffWriter
+
 _BYTE, _ASCII, _SHORT, _LONG, _UNDEFINED = 1, 2, 3, 4, 7  # types of tags
 _UNITS = {"none": 1, "inch": 2, "centimetre": 3}
 _INVERTED, _GREY, _RGB = 0, 1, 2
 _UNASSOCIATED = 2
+_LARGEST = 4_000_000_000  # bytes of samples in a TIFF file that is no BigTIFF
 
 
 def tiff_form(channels: int, colour: bool, alpha: bool) -> TiffForm:
@@ -32,9 +37,25 @@ def tiff_bytes(values: NDArray[Any], form: TiffForm, metadata: Metadata) -> byte
         form: how they are meant. Inverted samples are inverted here.
         metadata: what else the file says.
     """
+    file = io.BytesIO()
+    with tiff_writer(file, metadata, values.nbytes) as writer:
+        write_page(writer, values, form, metadata)
+    return _with_exif(file.getvalue(), metadata)
+
+
+def tiff_writer(file: io.BytesIO | Path, metadata: Metadata, size: int) -> TiffWriter:
+    """A writer of `tifffile` in the order of bytes of the metadata, for ``size`` bytes."""
     import tifffile
 
-    big_endian = metadata.big_endian
+    return tifffile.TiffWriter(
+        file, byteorder=">" if metadata.big_endian else "<", bigtiff=size > _LARGEST
+    )
+
+
+def write_page(
+    writer: TiffWriter, values: NDArray[Any], form: TiffForm, metadata: Metadata
+) -> None:
+    """Write a page; see `tiff_bytes`. Only the first parts of EXIF are written, as tags."""
     if form.photometric == _INVERTED:
         values = np.iinfo(values.dtype).max - values
     shared = shared_tags(metadata.exif) if metadata.exif else {}
@@ -49,14 +70,11 @@ def tiff_bytes(values: NDArray[Any], form: TiffForm, metadata: Metadata) -> byte
             tags.append((code, kind, len(content), content, True))
     if metadata.orientation != 1:
         tags.append((ORIENTATION, _SHORT, 1, metadata.orientation, True))
-    file = io.BytesIO()
-    tifffile.imwrite(
-        file,
+    writer.write(
         values if values.shape[2] > 1 else values[:, :, 0],
         photometric=form.photometric,
         planarconfig="contig" if values.shape[2] > 1 else None,
         extrasamples=form.extra or None,
-        byteorder=">" if big_endian else "<",
         compression="zlib",
         predictor=values.dtype.kind == "u",
         description=_stored(metadata.description or shared.get(DESCRIPTION)),
@@ -67,7 +85,6 @@ def tiff_bytes(values: NDArray[Any], form: TiffForm, metadata: Metadata) -> byte
         iccprofile=metadata.profile,
         extratags=tags,
     )
-    return _with_exif(file.getvalue(), metadata)
 
 
 def _stored(text: str | None) -> bytes | None:

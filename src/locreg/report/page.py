@@ -25,7 +25,7 @@ from locreg.report.pictures import (
 )
 from locreg.report.records import sentence
 from locreg.report.residuals import Whiteness, whiteness
-from locreg.restoration.restore_files import LoadedWeights, RestoredFile
+from locreg.restoration.restore_image_file import LoadedWeights, RestoredFile
 from locreg.restoration.result import Restoration
 
 _SIGNIFICANT = 0.01  # p-value up to which the residual is not called white

@@ -11,7 +11,7 @@ from locreg.degradation.noise import LEAST_NOISE
 from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights
 from locreg.restoration.options import FileOptions
-from locreg.restoration.restore_files import RestoredFile
+from locreg.restoration.restore_image_file import RestoredFile
 from locreg.solvers.solution import Solution
 
 
@@ -38,6 +38,8 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "seconds": round(restoration.seconds, 3),
         "white": options.white,
         "task": file.task.name,
+        "planes": file.planes,
+        "levels": list(file.levels),
         **file.task.settings,
     }
 
@@ -65,8 +67,12 @@ def sentence(record: dict[str, Any]) -> str:
     """A restoration record as a sentence for a person."""
     sigma = "" if record["sigma"] is None else f"sigma {record['sigma']:.4f}, "
     steps = "1 step" if record["iterations"] == 1 else f"{record['iterations']} steps"
+    planes = "" if record["planes"] == 1 else f"{record['planes']} planes, "
+    if len(record["levels"]) > 1:
+        sigma = f"sigma {', '.join(f'{level:.4f}' for level in record['levels'])} by channel, "
     return (
-        f"{record['output']}: {_found(record['noise'])}{sigma}removed {record['removed']:.4f}, "
+        f"{record['output']}: {planes}{_found(record['noise'])}{sigma}"
+        f"removed {record['removed']:.4f}, "
         f"lam {record['lam']:.4g}, {steps}, {record['seconds']:.1f} s"
     )
 

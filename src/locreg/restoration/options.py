@@ -108,6 +108,9 @@ class RestoreOptions:
             check_sigma(self.read_noise)
 
 
+Pages = Literal["together", "independent"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
     """How to restore image files.
@@ -123,6 +126,9 @@ class FileOptions:
         precision: number format of the convolutions.
         device: where to compute.
         overwrite: make results again that exist already.
+        axes: of TIFF files of several pages that do not say them: ZYX, TYX or CYX.
+        pages: whether the pages of a TIFF file belong together, with one noise level for each
+            channel, or are independent, as scans.
         quality: of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
             loss.
 
@@ -138,12 +144,16 @@ class FileOptions:
     device: Device = "auto"
     overwrite: bool = False
     quality: int | None = None
+    axes: str | None = None
+    pages: Pages = "together"
 
     def __post_init__(self) -> None:
         if self.white is not None:
             check_positive("white", self.white)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality must be from 1 to 100, got {self.quality}.")
+        if self.axes is not None and self.pages == "independent":
+            raise UsageError("Independent pages have no axes: leave axes out.")
 
 
 def _number(name: str, value: Any, words: tuple[str, ...]) -> float:

@@ -1,0 +1,221 @@
+"""Restore an image file: read, restore, write. Nothing is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locreg.arguments import torch_device
+from locreg.errors import LocregError, UsageError
+from locreg.images.image_file import ImageFile, check_writable, read_image, write_image
+from locreg.images.samples import brightest, hint_at_unused_range, is_grey
+from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.restoration.channels import measured_apart
+from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
+from locreg.restoration.file_tasks import FileTask
+from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
+from locreg.restoration.jobs import Job
+from locreg.restoration.options import FileOptions, RestoreOptions
+from locreg.restoration.result import Restoration
+from locreg.solvers.solution import OnStep, Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RestoredFile:
+    """One image file, restored and written.
+
+    Attributes:
+        job: the files that were read and written.
+        task: what was done.
+        weights: name of the weights.
+        regularizer: the regularizer of these weights.
+        before: the image as it was read.
+        after: the restored pixels (C, H, W), before they were clipped and rounded for the file.
+        restoration: the restoration that gave them.
+        planes: how many planes the file has. ``before``, ``after`` and ``restoration`` are those of
+            the first.
+        levels: the noise level of each channel of a stack, if one was used for all its planes.
+    """
+
+    job: Job
+    task: FileTask
+    weights: str
+    regularizer: LocalRegularizer
+    before: ImageFile
+    after: NDArray[np.float32]
+    restoration: Restoration
+    planes: int = 1
+    levels: tuple[float, ...] = ()
+
+
+def _to_log(sentence: str) -> None:
+    log.warning("%s", sentence)
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing at a step, or with a restored file."""
+
+
+def _no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
+    return contextlib.nullcontext(_ignore)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """The callbacks of `restore_files`.
+
+    Attributes:
+        message: called with a sentence for the user: a hint, or the error of one image of a folder.
+            By default it goes to the log of this module.
+        progress: called with the name of a file and the number of steps (None: not known yet). It
+            returns a context manager, which yields the function to call at every step.
+        restored: called with every file that has been written. If it raises a `LocregError`, this
+            file counts as failed.
+    """
+
+    message: Callable[[str], None] = _to_log
+    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = _no_progress
+    restored: Callable[[RestoredFile], None] = _ignore
+
+
+class LoadedWeights:
+    """Regularizers by the name of their weights, each loaded once and moved to the device.
+
+    Args:
+        options: gives precision, ensemble, device and white.
+    """
+
+    def __init__(self, options: FileOptions) -> None:
+        self._options = options
+        self._loaded: dict[str, LocalRegularizer] = {}
+
+    def get(self, name: str) -> LocalRegularizer:
+        """The regularizer of packaged weights or of a file.
+
+        Raises:
+            UsageError: when the weights were learned from images with another value of white, since
+                their noise level is on that scale.
+            LocregError: when there are no such weights.
+        """
+        if name not in self._loaded:
+            options = self._options
+            regularizer = load(name, precision=options.precision, symmetric=options.ensemble)
+            _check_white(regularizer, options.white)
+            self._loaded[name] = regularizer.to(torch_device(options.device))
+        return self._loaded[name]
+
+
+def restore_image_file(
+    job: Job, task: FileTask, options: FileOptions, events: Events, weights: LoadedWeights
+) -> RestoredFile:
+    """Read one image, restore it and write the result.
+
+    Raises:
+        UsageError, LocregError: when that fails; nothing is written then.
+    """
+    image = read_image(job.source, options.white)
+    tell_about(image, job, options, events)
+    check_writable(job.target, image, task.factor)
+    with named_in_errors(job.source):
+        task.check(image)
+        found = restore_image(image, job.source.name, task, options, events, weights)
+    write_image(job.target, found.pixels, image.enlarged(task.factor), quality=options.quality)
+    return RestoredFile(
+        job, task, found.weights, found.regularizer, image, found.pixels, found.restoration
+    )
+
+
+def tell_about(image: ImageFile, job: Job, options: FileOptions, events: Events) -> None:
+    """Say what a user should know about an image before it is restored."""
+    hint = hint_at_unused_range(brightest(image.pixels))
+    if hint is not None and image.sample_type == "uint16" and options.white is None:
+        events.message(f"{job.source}: {hint}")
+    for note in image.notes:
+        events.message(f"{job.source}: {note}")
+
+
+@dataclass(frozen=True)
+class RestoredImage:
+    """A restored image, and the weights that restored it."""
+
+    pixels: NDArray[np.float32]
+    restoration: Restoration
+    weights: str
+    regularizer: LocalRegularizer
+
+
+def restore_image(
+    image: ImageFile,
+    name: str,
+    task: FileTask,
+    options: FileOptions,
+    events: Events,
+    weights: LoadedWeights,
+) -> RestoredImage:
+    """Restore the pixels of an image; the name is for the progress.
+
+    Raises:
+        UsageError, LocregError: as `locreg.restore`, or when the energy grew without bound.
+    """
+    y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
+    chosen = weights_for(image, options)
+    regularizer = weights.get(chosen)
+
+    def restored(y: Tensor) -> Restoration:
+        settings = options.restoration
+        if task.denoises and regularizer.removes_white_noise and takes_energy(settings):
+            settings = _describe_noise(y, settings)
+        solver = chosen_solver(settings, regularizer, denoising=task.denoises)
+        with events.progress(name, solver.steps) as on_step:
+            return task.restore(y, regularizer, options=settings, on_step=on_step)
+
+    restoration = measured_apart(restored, y) if _is_measured(image) else restored(y)
+    if restoration.solution.status is Status.FAILED:
+        raise LocregError("the energy grew without bound: use a smaller lam.")
+    return RestoredImage(restoration.image[0].cpu().numpy(), restoration, chosen, regularizer)
+
+
+def weights_for(image: ImageFile, options: FileOptions) -> str:
+    """The weights that restore an image."""
+    if options.weights != "auto":
+        return options.weights
+    grey = _is_measured(image) or is_grey(image.pixels)
+    return default_weights(options.restoration, grey=grey)
+
+
+def _is_measured(image: ImageFile) -> bool:
+    """Whether an image has several channels that are no colours."""
+    return len(image.pixels) > 1 and not image.colour
+
+
+@contextlib.contextmanager
+def named_in_errors(source: object) -> Iterator[None]:
+    """Put the name of the file in front of error messages."""
+    try:
+        yield
+    except LocregError as error:
+        raise type(error)(f"{source}: {error}") from None
+
+
+def _describe_noise(y: Tensor, options: RestoreOptions) -> RestoreOptions:
+    """Options that describe the noise of y (1, C, H, W): what they leave open is measured."""
+    kind_alone = options.sigma != "auto" and options.noise == "auto"
+    noise = noise_of_level(y, float(options.sigma)) if kind_alone else find_noise(y, options)
+    return with_noise(options, noise)
+
+
+def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:
+    learned = regularizer.learned_white
+    if regularizer.learned_level is not None and white != learned:
+        given = "without --white" if learned is None else f"with --white {learned:g}"
+        raise UsageError(f"These weights were learned {given}: restore in the same way.")

@@ -1,0 +1,170 @@
+"""Restore a TIFF file of several planes: one noise level for each channel, a plane at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from locreg.arguments import torch_device
+from locreg.degradation.measure_noise import MeasuredNoise
+from locreg.errors import LocregError
+from locreg.images.files import replacing
+from locreg.images.image_file import ImageFile, check_writable, image_of, samples_of
+from locreg.images.tiff_stack import TiffStack, opened_stack
+from locreg.images.write_tiff import tiff_form, tiff_writer, write_page
+from locreg.restoration.file_tasks import FileTask
+from locreg.restoration.find_noise import find_noise, level_for_inversion, with_noise
+from locreg.restoration.jobs import Job
+from locreg.restoration.options import FileOptions
+from locreg.restoration.restore_image_file import (
+    Events,
+    LoadedWeights,
+    RestoredFile,
+    RestoredImage,
+    named_in_errors,
+    restore_image,
+    tell_about,
+    weights_for,
+)
+
+if TYPE_CHECKING:
+    from tifffile import TiffWriter
+
+_MEASURED = 8  # planes of each channel whose noise is measured, at equal distances
+
+
+def restore_stack_file(
+    job: Job, task: FileTask, options: FileOptions, events: Events, weights: LoadedWeights
+) -> RestoredFile:
+    """Restore every plane, and write the stack with the tags of its pages.
+
+    A noise level for each plane would make a film flicker, so the levels of a channel are measured
+    in some of its planes and pooled. Independent pages have a level each.
+
+    Raises:
+        UsageError, LocregError: when that fails; nothing is written then.
+    """
+    independent = options.pages == "independent"
+    with opened_stack(job.source, options.axes, independent=independent) as stack:
+        before = _plane(stack, 0, options)
+        tell_about(before, job, options, events)
+        _check_target(job.target, before, task)
+        size = stack.size * task.factor**2
+        by_channel = {} if independent else _by_channel(stack, task, options, weights)
+        found = list[RestoredImage]()
+        with (
+            replacing(job.target) as temporary,
+            tiff_writer(temporary, before.metadata, size) as writer,
+        ):
+            for number, channel in enumerate(stack.channels):
+                name = f"{job.source.name} {number + 1}/{len(stack.pages)}"
+                image = _plane(stack, number, options)
+                with named_in_errors(f"{job.source}, plane {number + 1}"):
+                    task.check(image)
+                    chosen = by_channel.get(channel, options)
+                    plane = restore_image(image, name, task, chosen, events, weights)
+                _write_plane(writer, image.enlarged(task.factor), plane.pixels)
+                found = [*found[:1], plane]
+    restoration = found[0].restoration
+    return RestoredFile(
+        job,
+        task,
+        found[0].weights,
+        found[0].regularizer,
+        before,
+        found[0].pixels,
+        restoration,
+        planes=len(stack.pages),
+        levels=_levels(by_channel),
+    )
+
+
+def _write_plane(writer: TiffWriter, source: ImageFile, pixels: NDArray[np.float32]) -> None:
+    samples = samples_of(pixels, source)
+    form = source.form or tiff_form(len(pixels), samples.colour, samples.alpha)
+    write_page(writer, samples.values, form, source.metadata)
+
+
+def _plane(stack: TiffStack, number: int, options: FileOptions) -> ImageFile:
+    samples, metadata, form = stack.plane(number)
+    return image_of(samples, metadata, form, options.white, f"{stack.path}, plane {number + 1},")
+
+
+def _check_target(target: Path, plane: ImageFile, task: FileTask) -> None:
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        raise LocregError(f"{target} cannot hold several planes: write a .tif file.")
+    check_writable(target, plane, task.factor)
+
+
+def _by_channel(
+    stack: TiffStack, task: FileTask, options: FileOptions, weights: LoadedWeights
+) -> dict[int, FileOptions]:
+    """For each channel, the options with its noise, pooled over some of its planes."""
+    return {
+        channel: _pooled(
+            stack,
+            [number for number, other in enumerate(stack.channels) if other == channel],
+            task,
+            options,
+            weights,
+        )
+        for channel in sorted(set(stack.channels))
+    }
+
+
+def _pooled(
+    stack: TiffStack,
+    numbers: list[int],
+    task: FileTask,
+    options: FileOptions,
+    weights: LoadedWeights,
+) -> FileOptions:
+    """The options with the noise of some planes."""
+    settings = options.restoration
+    regularizer = weights.get(weights_for(_plane(stack, numbers[0], options), options))
+    if settings.sigma != "auto" or regularizer.learned_level is not None:
+        return options
+
+    def planes() -> Iterator[Tensor]:
+        for number in numbers[:: -(-len(numbers) // _MEASURED)]:
+            pixels = torch.from_numpy(_plane(stack, number, options).pixels)
+            yield pixels[None].to(torch_device(options.device))
+
+    if not task.denoises:
+        level = float(np.mean([level_for_inversion(y) for y in planes()]))
+        return replace(options, restoration=replace(settings, sigma=level))
+    noise = _pooled_noise([find_noise(y, settings) for y in planes()])
+    if regularizer.removes_white_noise:
+        return replace(options, restoration=with_noise(settings, noise))
+    return replace(options, restoration=replace(settings, sigma=noise.level))
+
+
+def _pooled_noise(found: list[MeasuredNoise]) -> MeasuredNoise:
+    """The kind that most planes have, and the root mean square of what these planes have."""
+    ((kind, _),) = Counter(noise.kind for noise in found).most_common(1)
+    alike = [noise for noise in found if noise.kind == kind]
+
+    def pooled(values: list[float]) -> float:
+        return float(np.sqrt(np.mean(np.square(values))))
+
+    level = pooled([noise.level for noise in alike])
+    gains = [noise.gain for noise in alike if noise.gain is not None]
+    read = [noise.read_noise for noise in alike if noise.read_noise is not None]
+    if not gains or not read:
+        return MeasuredNoise(kind=kind, level=level)
+    gain = float(np.mean(gains))  # a variance, unlike the levels
+    return MeasuredNoise(kind=kind, level=level, gain=gain, read_noise=pooled(read))
+
+
+def _levels(pooled: dict[int, FileOptions]) -> tuple[float, ...]:
+    """The level of each channel, as far as it was given or measured for all its planes."""
+    settings = [pooled[channel].restoration for channel in sorted(pooled)]
+    return tuple(float(chosen.sigma) for chosen in settings if chosen.sigma != "auto")
