@@ -79,7 +79,9 @@ def test_measured_channels_are_restored_each_with_a_level_of_its_own(tmp_path, l
     noisy = scene + levels * random.standard_normal(scene.shape)
     stored = np.rint(noisy.clip(0, 1) * 65535).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig="contig")
-    assert locreg("denoise", tmp_path / "a.tif", "-o", tmp_path / "b.tif")[0] == 0
+    given = ("denoise", tmp_path / "a.tif", "-o", tmp_path / "b.tif", "--report", tmp_path)
+    assert locreg(*given)[0] == 0
+    assert "Shown: the first of 4 channels" in (tmp_path / "b.tif.html").read_text()
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         assert file.pages[0].tags["ExtraSamples"].value == (0, 0, 0)
         found = file.pages[0].asarray() / 65535

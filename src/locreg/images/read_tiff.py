@@ -250,7 +250,11 @@ def _form(page: TiffPage, name: object) -> TiffForm:
         )
     if page.imagedepth > 1:
         raise LocregError(f"{name} is a volume of {page.imagedepth} planes: save each as a file.")
-    return TiffForm(photometric, tuple(int(extra) for extra in page.extrasamples))
+    extra = tuple(int(kind) for kind in page.extrasamples)
+    number = int(page.samplesperpixel) - (3 if photometric in (_RGB, _YCBCR) else 1)
+    if number < 0:
+        raise LocregError(f"{name} is damaged: it is an RGB image with too few channels.")
+    return TiffForm(photometric, extra if len(extra) == number else (0,) * number)
 
 
 def _check_storage(page: TiffPage, name: object) -> None:

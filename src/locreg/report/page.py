@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def write_restoration_page(
     Raises:
         LocregError: when the page cannot be written.
     """
-    before, after = file.before.pixels, file.after
+    shown = slice(None) if file.before.colour else slice(1)  # the first of measured channels
+    before, after = file.before.pixels[shown], file.after[shown]
+    restoration = replace(file.restoration, residual=file.restoration.residual[:, shown])
     critic = file.weights
     if file.regularizer.noise_conditioned:
         critic = packaged_critic(grey=is_grey(before))
@@ -78,7 +81,7 @@ def write_restoration_page(
             "Before and after", "Left: input. Right: result.", picture_of_images(before, after)
         ),
         *_detail_sections(before, after),
-        *_residual_sections(file.restoration, white=not record["learned"]),
+        *_residual_sections(restoration, white=not record["learned"]),
         _section(
             "Where the result still looks damaged",
             f"The critic {critic} scores every patch of the result: the brighter, the more it "
@@ -88,10 +91,20 @@ def write_restoration_page(
     ]
     page = _PAGE.format(
         title=html.escape(Path(record["output"]).name),
-        done=html.escape(f"{record['task']}, {sentence(record)}, weights {record['weights']}."),
+        done=html.escape(
+            f"{record['task']}, {sentence(record)}, weights {record['weights']}.{_part(file)}"
+        ),
         sections="\n".join(sections),
     )
     write_atomically(path, page.encode(errors="replace"))  # file names may be invalid UTF-8
+
+
+def _part(file: RestoredFile) -> str:
+    """Which part of a file the page shows, if not all of it."""
+    parts = [f"the first of {file.planes} planes"] * (file.planes > 1)
+    channels = len(file.before.pixels)
+    parts += [f"the first of {channels} channels"] * (channels > 1 and not file.before.colour)
+    return f" Shown: {', '.join(parts)}." if parts else ""
 
 
 def _detail_sections(before: NDArray[np.float32], after: NDArray[np.float32]) -> list[str]:
