@@ -73,8 +73,8 @@ def test_a_level_given_beside_the_noise_of_a_camera_is_used(locreg, tmp_path, no
 def test_measured_channels_are_restored_each_with_a_level_of_its_own(tmp_path, locreg):
     """No channel keeps its noise, none becomes alpha, and a clean one stays as it is."""
     random = np.random.default_rng(2)
-    wave = 0.5 + 0.3 * np.sin(np.arange(96) / 9)[:, None] * np.cos(np.arange(96) / 13)
-    scene = np.broadcast_to(wave[:, :, None], (96, 96, 4))
+    wave = 0.5 + 0.3 * np.sin(np.arange(64) / 9)[:, None] * np.cos(np.arange(64) / 13)
+    scene = np.broadcast_to(wave[:, :, None], (64, 64, 4))
     levels = np.array([0.03, 0.1, 0.06, 0.0])
     noisy = scene + levels * random.standard_normal(scene.shape)
     stored = np.rint(noisy.clip(0, 1) * 65535).astype(np.uint16)
