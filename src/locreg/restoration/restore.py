@@ -17,6 +17,7 @@ from locreg.restoration.channels import as_colour, each_channel, restores_channe
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver
 from locreg.restoration.find_noise import check_estimate, find_noise
+from locreg.restoration.inputs import Observation, as_images, as_observation
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.other_noise import NoisyImages, way_of
 from locreg.restoration.result import Restoration, residual_of
@@ -25,7 +26,7 @@ from locreg.solvers.solution import OnStep, Solution
 
 
 def restore(
-    y: Tensor,
+    y: Observation,
     regularizer: LocalRegularizer,
     operator: LinearOperator | None = None,
     options: RestoreOptions = RestoreOptions(),
@@ -38,7 +39,8 @@ def restore(
     """Minimise 1/2 |Ax - y|^2 + lam R(x): Prost et al. (2021), eq. (2), section 3.3 and eq. (5).
 
     Args:
-        y: the observation (B, C, H, W) in [0, 1]; avoid clipping its noise. With an operator it is
+        y: the observation (B, C, H, W) in [0, 1], a tensor or an array of floats; avoid clipping
+            its noise. The result is a tensor. With an operator it is
             (B, ...), in the shape that A returns. Without an operator, a grey regularizer restores
             a colour image channel by channel, and a colour regularizer that was trained on grey
             images too restores three copies of a grey one.
@@ -56,15 +58,17 @@ def restore(
         on_step: called with the step number and the `Iterate` of every step, to report progress.
 
     Raises:
-        UsageError: when options are missing or do not fit the regularizer, or lam needs a
-            calibration that the weights do not hold.
+        UsageError: when y does not hold floats, options are missing or do not fit the regularizer,
+            or lam needs a calibration that the weights do not hold.
         LocregError: when y has the wrong shape or non-finite pixels, the noise level is far from
             those of the training, a rule finds no lam, the operator fails or returns wrong shapes,
             or ``A_adjoint`` is not the adjoint of ``A``.
     """
     begin = time.perf_counter()
     denoising = operator is None
-    _check_observation(y, operator)
+    y = as_images(y, regularizer) if denoising else as_observation(y, regularizer)
+    if not torch.isfinite(y).all():
+        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
     if not denoising and options.describes_noise:
         raise UsageError("noise, gain and read_noise are for denoising: leave them out.")
     if denoising and y.shape[1] != regularizer.in_channels:
@@ -78,9 +82,10 @@ def restore(
             return way(images)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
+    from_observation = first is y
 
     def invert(lam: float, observation: Tensor) -> Solution:
-        origin = observation if first is y else first
+        origin = observation if from_observation else first
         energy = plan.energy(observation, lam, operator)
         return solve(energy, origin, plan.solver, on_step=on_step)
 
@@ -138,13 +143,6 @@ def _denoise_other_channels(
         ),
         y,
     )
-
-
-def _check_observation(y: Tensor, operator: LinearOperator | None) -> None:
-    if not torch.isfinite(y).all():
-        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
-    if operator is None and y.dim() != 4:
-        raise LocregError(f"The image must have the shape (B, C, H, W), got {tuple(y.shape)}.")
 
 
 def _with_learned_sigma(

@@ -24,6 +24,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.channels import each_channel, restores_channels_apart
 from locreg.restoration.find_noise import level_for_inversion
+from locreg.restoration.inputs import Observation, as_images
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.result import Restoration
@@ -31,7 +32,7 @@ from locreg.solvers.solution import OnStep
 
 
 def deblur(
-    y: Tensor,
+    y: Observation,
     regularizer: LocalRegularizer,
     kernel: NDArray[np.float32],
     options: RestoreOptions = RestoreOptions(),
@@ -55,7 +56,7 @@ def deblur(
         LocregError: when the kernel or the images have the wrong shape or values, or as for
             `locreg.restore`.
     """
-    _check_images(y)
+    y = as_images(y, regularizer)
     check_kernel(kernel)
     rows, columns = (n // 2 for n in kernel.shape) if border == "unknown" else (0, 0)
 
@@ -83,7 +84,7 @@ def deblur(
 
 
 def inpaint(
-    y: Tensor,
+    y: Observation,
     regularizer: LocalRegularizer,
     known: Tensor,
     options: RestoreOptions = RestoreOptions(),
@@ -102,7 +103,7 @@ def inpaint(
         LocregError: when the mask has the wrong shape or marks no pixel as known, or as for
             `locreg.restore`.
     """
-    _check_images(y)
+    y = as_images(y, regularizer)
     if known.dim() != 2:
         raise LocregError(f"known must have the shape (H, W), got {tuple(known.shape)}.")
     known = known.to(y.device) > 0
@@ -125,7 +126,7 @@ def inpaint(
 
 
 def upscale(
-    y: Tensor,
+    y: Observation,
     regularizer: LocalRegularizer,
     factor: int = 2,
     options: RestoreOptions = RestoreOptions(),
@@ -148,7 +149,7 @@ def upscale(
         LocregError: as for `locreg.restore`.
     """
     check_factor(factor)
-    _check_images(y)
+    y = as_images(y, regularizer)
     height, width = (n * factor for n in y.shape[-2:])
 
     def invert(y: Tensor) -> Restoration:
@@ -173,11 +174,6 @@ def check_factor(factor: int) -> None:
     """
     if factor < 2:
         raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
-
-
-def _check_images(y: Tensor) -> None:
-    if y.dim() != 4:
-        raise LocregError(f"The images must have the shape (B, C, H, W), got {tuple(y.shape)}.")
 
 
 def _fit_channels(
