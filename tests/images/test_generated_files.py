@@ -100,6 +100,9 @@ def test_no_generated_file_comes_out_wrong(tmp_path):
             if str(source) not in str(error) or "\n" in str(error):
                 wrong.append((number, f"an unclear error: {error}"))
             continue
+        except Exception as error:
+            wrong.append((number, f"{type(error).__name__}: {error}"))
+            continue
         finally:
             if time.monotonic() - begin > LONGEST:
                 wrong.append((number, "too slow"))

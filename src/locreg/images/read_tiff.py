@@ -250,7 +250,7 @@ def _form(page: TiffPage, name: object) -> TiffForm:
         )
     if page.imagedepth > 1:
         raise LocregError(f"{name} is a volume of {page.imagedepth} planes: save each as a file.")
-    extra = tuple(int(kind) for kind in page.extrasamples)
+    extra = tuple(int(kind) if kind in (0, *_ALPHA) else 0 for kind in page.extrasamples)
     number = int(page.samplesperpixel) - (3 if photometric in (_RGB, _YCBCR) else 1)
     if number < 0:
         raise LocregError(f"{name} is damaged: it is an RGB image with too few channels.")
