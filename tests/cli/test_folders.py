@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from locreg.images.image_file import read_samples
@@ -28,6 +29,20 @@ def test_what_is_left_out_is_named_once(folder, locreg):
     assert err.count("files that cannot be read as images are left out: 1 .cr2, 1 .txt.") == 1
     found = sorted(p.relative_to(folder / "out").as_posix() for p in folder.glob("out/**/*.*"))
     assert found == [".locreg.jsonl", "a.jpg", "b.png", "c.png", "deep/d.webp"]
+
+
+def test_what_a_format_cannot_keep_is_said_once(folder, locreg):
+    (folder / "tiffs").mkdir()
+    tags = [(65000, 7, 4, b"abcd", True)]
+    for name in "ab":
+        tifffile.imwrite(folder / f"tiffs/{name}.tif", SCENE, photometric="rgb", extratags=tags)
+    for name in "ab":
+        status, _, err = locreg("denoise", f"tiffs/{name}.tif", "-o", f"{name}.png", "--sigma=0")
+        assert (status, err) == (
+            0,
+            "locreg: .png files cannot keep further tags of TIFF of the input.\n",
+        )
+    assert locreg("denoise", "tiffs", "-o", "out", "--sigma=0")[2] == ""
 
 
 def test_several_images_are_written_into_a_folder(folder, locreg):

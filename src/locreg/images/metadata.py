@@ -65,6 +65,7 @@ class Metadata:
         exif: EXIF, a small TIFF structure.
         xmp: XMP, an XML text.
         iptc: IPTC, as the format stores it.
+        iptc_of_tiff: whether that format is TIFF; others store it in another way.
         orientation: the EXIF code of how viewers turn and flip the pixels; 1: not at all.
         resolution: None if the file has none.
         description: the ImageDescription of TIFF.
@@ -78,6 +79,7 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    iptc_of_tiff: bool = False
     orientation: int = 1
     resolution: Resolution | None = None
     description: str | None = None
@@ -93,6 +95,20 @@ class Metadata:
         if description is not None and "<OME" in description:
             description = _ome_enlarged(description, factor)
         return replace(self, resolution=resolution, description=description)
+
+
+def what_is_lost(metadata: Metadata, suffix: str) -> list[str]:
+    """What a file with this suffix cannot keep of the metadata, in words."""
+    tiff, png = suffix in (".tif", ".tiff"), suffix == ".png"
+    unitless = metadata.resolution is not None and metadata.resolution.unit == "none"
+    found = {
+        "further tags of TIFF": bool(metadata.tags) and not tiff,
+        "a resolution without unit": unitless and not tiff,
+        "the gamma and colour space of PNG": bool(metadata.chunks) and not png,
+        "texts of PNG": bool(metadata.texts) and not png,
+        "IPTC": metadata.iptc is not None and metadata.iptc_of_tiff != tiff,
+    }
+    return [name for name, lost in found.items() if lost]
 
 
 def _ome_enlarged(xml: str, factor: int) -> str:

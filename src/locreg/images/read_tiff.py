@@ -306,6 +306,7 @@ def page_metadata(page: TiffPage, exif: bytes | None) -> Metadata:
         exif=exif,
         xmp=stored(XMP),
         iptc=stored(IPTC),
+        iptc_of_tiff=True,
         orientation=orientation if orientation in range(1, 9) else 1,
         resolution=_resolution(page),
         description=description if is_caption(description) else None,

@@ -82,7 +82,7 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
         (_PROFILE, metadata.profile),
         (_EXIF, metadata.exif),
         (_XMP, metadata.xmp),
-        (_IPTC, metadata.iptc),
+        (_IPTC, None if metadata.iptc_of_tiff else metadata.iptc),
     ):
         if blob is not None:
             image.set_type(pyvips.GValue.blob_type, field, blob)

@@ -65,7 +65,8 @@ def write_page(
     ]
     texts = [(code, _stored(text)) for code, text in shared.items() if code != DESCRIPTION]
     tags += [(code, _ASCII, len(text), text, True) for code, text in texts if text]
-    for code, kind, content in ((XMP, _BYTE, metadata.xmp), (IPTC, _UNDEFINED, metadata.iptc)):
+    iptc = metadata.iptc if metadata.iptc_of_tiff else None
+    for code, kind, content in ((XMP, _BYTE, metadata.xmp), (IPTC, _UNDEFINED, iptc)):
         if content is not None:
             tags.append((code, kind, len(content), content, True))
     if metadata.orientation != 1:

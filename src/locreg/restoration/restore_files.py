@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def restore_files(
     weights = weights or LoadedWeights(options)
     if options.weights != "auto":
         weights.get(options.weights)
+    events = replace(events, message=_once(events.message))
     sources = [source] if isinstance(source, Path) else list(source)
     plan = plan_jobs(sources, target, pages, others=task.inputs)
     several = not is_single(sources)
@@ -117,6 +118,18 @@ def _waiting(
             "changed since: left alone (--overwrite replaces them)."
         )
     return [job for job in jobs if states[job.target] in ("missing", "outdated")]
+
+
+def _once(message: Callable[[str], None]) -> Callable[[str], None]:
+    """Pass each sentence on once: what is true of many files is said of their kind."""
+    said = set[str]()
+
+    def say(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            message(sentence)
+
+    return say
 
 
 def _about_left_out(left_out: dict[str, int]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from locreg.arguments import torch_device
 from locreg.errors import LocregError, UsageError
 from locreg.images.image_file import ImageFile, check_writable, read_image, write_image
+from locreg.images.metadata import what_is_lost
 from locreg.images.samples import brightest, hint_at_unused_range, is_grey
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.restoration.channels import measured_apart
@@ -142,6 +143,9 @@ def tell_about(image: ImageFile, job: Job, options: FileOptions, events: Events)
         events.message(f"{job.source}: {hint}")
     for note in image.notes:
         events.message(f"{job.source}: {note}")
+    suffix = job.target.suffix.lower()
+    if lost := what_is_lost(image.metadata, suffix):
+        events.message(f"{suffix} files cannot keep {', '.join(lost)} of the input.")
 
 
 @dataclass(frozen=True)
