@@ -75,3 +75,22 @@ def test_the_quality_of_jpeg_files_can_be_chosen(folder, locreg):
     status, _, err = locreg("denoise", "in/a.jpg", "-o", "x.jpg", "--quality", "0")
     assert status == 2
     assert "quality must be from 1 to 100" in err
+
+
+def test_each_image_of_a_folder_may_have_a_mask_of_its_own(folder, locreg):
+    (folder / "masks").mkdir()
+    (folder / "in" / "notes.txt").unlink()
+    for name, left in (("a", 5), ("c", 20)):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[10:14, left : left + 6] = 255
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+        (folder / "in" / "deep" / "d.webp").unlink(missing_ok=True)
+    Image.fromarray(SCENE).save(folder / "in" / "a.jpg", quality=100)
+    given = ("inpaint", "in", "-o", "out", "--mask", "masks", "--sigma", "0", "--steps", "2")
+    status, _, err = locreg(*given)
+    assert status == 1
+    assert "masks holds no mask for in/b.jpe: give one named b.png" in err
+    changed = np.abs(read_samples(folder / "out/c.png").astype(int) - SCENE).max(2) > 0
+    assert changed[10:14, 20:26].mean() > 0.9
+    assert changed[:9].sum() + changed[15:].sum() + changed[:, :19].sum() == 0
+    assert (folder / "out" / "a.jpg").exists()

@@ -128,7 +128,8 @@ class Inpaint(_RestoreCommand):
     """
 
     mask: Path
-    """Image of the same size, white where pixels are missing and black where they are known."""
+    """Image of the same size, white where pixels are missing and black where they are known; or a
+    folder with a mask for each image, under the name of the image."""
 
     def run(self) -> int:
         """Fill every image that is not there yet."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from locreg.degradation.kernels import antialiasing_kernel, read_kernel
 from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
+from locreg.images.sources import READABLE, list_images
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore
@@ -51,6 +52,7 @@ class FileTask:
         factor: how many times larger the result is.
         inputs: further files that are read, and must not be overwritten.
         check: raises `LocregError` for an image that does not fit the task.
+        of_file: the task for one image file, if it is another for each; raises `LocregError`.
     """
 
     name: str
@@ -59,6 +61,15 @@ class FileTask:
     factor: int = 1
     inputs: tuple[Path, ...] = ()
     check: Callable[[ImageFile], None] = _any_image
+    of_file: Callable[[Path], FileTask] | None = None
+
+    def of(self, source: Path) -> FileTask:
+        """The task for this image file.
+
+        Raises:
+            LocregError: when there is none.
+        """
+        return self if self.of_file is None else self.of_file(source)
 
     @property
     def denoises(self) -> bool:
@@ -96,9 +107,19 @@ def deblur_task(
 def inpaint_task(mask: Path) -> FileTask:
     """Fill the pixels that are white in the image file ``mask``: `locreg.inpaint`.
 
+    If ``mask`` is a folder, it holds a mask for each image, under the image's name with any suffix.
+
     Raises:
         LocregError: when the mask cannot be read, or marks no pixel or every pixel.
     """
+    if mask.is_dir():
+        return FileTask(
+            name="inpaint",
+            restore=restore,  # not called: each image has a task of its own
+            settings={"mask": str(mask)},
+            inputs=tuple(list_images(mask)),
+            of_file=lambda source: inpaint_task(_mask_of(source, mask)),
+        )
     missing, mask_orientation = read_mask(mask)
     known = torch.from_numpy(~missing)
 
@@ -114,6 +135,18 @@ def inpaint_task(mask: Path) -> FileTask:
         inputs=(mask,),
         check=check,
     )
+
+
+def _mask_of(source: Path, masks: Path) -> Path:
+    """The mask of an image: in the same subfolder of the masks, or else in the folder itself."""
+    parts = source.with_suffix("").parts
+    for depth in range(len(parts), 0, -1):
+        name = Path(*parts[-depth:])
+        for suffix in READABLE:
+            found = masks / name.with_name(name.name + suffix)
+            if not name.is_absolute() and found.exists():
+                return found
+    raise LocregError(f"{masks} holds no mask for {source}: give one named {source.stem}.png.")
 
 
 def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> FileTask:

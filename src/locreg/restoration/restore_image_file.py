@@ -124,6 +124,7 @@ def restore_image_file(
     Raises:
         UsageError, LocregError: when that fails; nothing is written then.
     """
+    task = task.of(job.source)
     image = read_image(job.source, options.white)
     tell_about(image, job, options, events)
     check_writable(job.target, image, task.factor)

@@ -52,6 +52,7 @@ def restore_stack_file(
     Raises:
         UsageError, LocregError: when that fails; nothing is written then.
     """
+    task = task.of(job.source)
     independent = options.pages == "independent"
     with opened_stack(job.source, options.axes, independent=independent) as stack:
         before = _plane(stack, 0, options)
