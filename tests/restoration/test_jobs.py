@@ -71,8 +71,11 @@ def test_several_images_and_folders_are_written_into_one(folder, tmp_path):
     plan = plan_jobs([other, folder / "deep", folder / "c.gif"], out)
     assert [job.target.name for job in plan.jobs] == ["d.png", "b.jpg", "c.png"]
     assert plan_jobs(folder, out).left_out == {".txt": 1}
+    for target in (other, tmp_path / "new.png"):
+        with pytest.raises(UsageError, match="names one image: give a folder"):
+            plan_jobs([other, folder / "a.png"], target)
     with pytest.raises(UsageError, match="must be a folder too"):
-        plan_jobs([other, folder / "a.png"], other)
+        plan_jobs([other, folder / "a.png"], folder / "notes.txt")
 
 
 def test_no_output_is_an_input(folder, tmp_path):
@@ -93,7 +96,7 @@ def test_no_output_is_an_input(folder, tmp_path):
 @pytest.mark.parametrize(
     ("source", "target", "error", "words"),
     [
-        ("in", "in/a.png", UsageError, "must be a folder too"),
+        ("in", "in/a.png", UsageError, "give a folder for the results"),
         ("in", ".", UsageError, "give another folder"),
         ("nothing.png", "out.png", LocregError, "does not exist"),
         ("empty", "out", LocregError, "holds no images"),

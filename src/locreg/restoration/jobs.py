@@ -86,6 +86,8 @@ def plan_jobs(
     sources = [sources] if isinstance(sources, Path) else list(sources)
     if is_single(sources):
         return _plan_one(sources[0], target, pages, others)
+    if target.suffix.lower() in WRITABLE and not target.is_dir():
+        raise UsageError(f"{target} names one image: give a folder for the results.")
     jobs, left_out = list[Job](), Counter[str]()
     for source in sources:
         _check_is_folder(target, source)
