@@ -111,3 +111,16 @@ def test_pixels_far_above_white_stay_and_do_no_harm(scene, noise):
     away = distance > 20
     before, after = (float((x - clean)[..., away].square().mean()) for x in (y, found.image))
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("level", [0.4, 0.5])
+def test_strong_noise_is_not_taken_for_highlights(scene, level):
+    y = add_noise(scene, level, seed=2)
+    assert y.max() > 2
+    given, found = (
+        restore(y, load("denoise-rgb"), options=RestoreOptions(sigma=sigma))
+        for sigma in (level, "auto")
+    )
+    assert found.sigma == pytest.approx(level, rel=0.05)
+    assert psnr(given.image, scene).item() - psnr(found.image, scene).item() < 0.1
+    assert (given.image - y).square().mean().sqrt() > 0.9 * level

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.measure_noise import MeasuredNoise, growing_noise, measure_noise
 from locreg.degradation.noise import NoiseKind
 from locreg.errors import LocregError
@@ -16,12 +17,16 @@ from locreg.restoration.options import RestoreOptions
 _AS_WHITE = 5.0
 
 
-_HIGHLIGHT = 2.0  # the least value that white and the noise of a photograph do not explain
+_HIGHLIGHT = 2.0  # the least value of a highlight
+_MOST_NOISE = 5.0  # noise levels above white that the noise of a large image may reach
 
 
-def has_highlights(y: Tensor) -> bool:
-    """Whether images have pixels far above white, such as the sun in a float image."""
-    return bool(y.amax() > _HIGHLIGHT)
+def has_highlights(y: Tensor, level: float) -> bool:
+    """Whether images have pixels so far above white that noise of this level does not explain them.
+
+    Such as the sun in a float image.
+    """
+    return bool(y.amax() > max(_HIGHLIGHT, 1 + _MOST_NOISE * level))
 
 
 def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
@@ -34,15 +39,13 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
         LocregError: when y is too small to measure, or its level shows that pixels are not in
             [0, 1].
     """
-    if has_highlights(y):
-        y = y.clamp_max(1)  # so that they count as clipped, and are left out
     if options.sigma != "auto":
         given: NoiseKind = "white" if options.noise == "auto" else options.noise
         return MeasuredNoise(kind=given, level=float(options.sigma))
     if options.gain is not None and options.read_noise is not None:
         return growing_noise(y, options.gain, options.read_noise)
     kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"
-    found = [measure_noise(image[None], kind) for image in y]
+    found = [measure_noise(_without_highlights(image[None]), kind) for image in y]
     level = sum(noise.level for noise in found) / len(found)
     check_estimate(level)
     first = found[0]
@@ -53,6 +56,13 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
         first.gain if options.gain is None else options.gain,
         first.read_noise if options.read_noise is None else options.read_noise,
     )
+
+
+def _without_highlights(y: Tensor) -> Tensor:
+    """An image whose highlights count as clipped, so that they are left out of a measurement."""
+    if y.amax() > _HIGHLIGHT and has_highlights(y, estimate_sigma(y)):
+        return y.clamp_max(1)
+    return y
 
 
 def with_noise(options: RestoreOptions, noise: MeasuredNoise) -> RestoreOptions:

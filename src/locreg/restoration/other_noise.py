@@ -24,7 +24,7 @@ from locreg.restoration.result import Restoration, residual_of
 from locreg.solvers.options import GradientStepOptions
 from locreg.solvers.solution import OnStep, Solution
 
-_MOST_NOISE = 4.0  # noise levels above white that noise may reach
+_BRIGHT = 4.0  # noise levels above white from which on a pixel is left as it is
 
 
 class Restore(Protocol):
@@ -88,7 +88,7 @@ class NoisyImages:
 
 def way_of(images: NoisyImages) -> Callable[[NoisyImages], Restoration] | None:
     """How these images are denoised; None: by the energy itself, as white noise is removed."""
-    if has_highlights(images.y):
+    if has_highlights(images.y, images.noise.level):
         return around_highlights
     if images.noise.gain:
         return stabilised
@@ -103,7 +103,7 @@ def around_highlights(images: NoisyImages) -> Restoration:
     No training has seen such values. What white and its noise do not explain stays as it is, and
     counts as white for the other pixels.
     """
-    highest = 1 + _MOST_NOISE * images.noise.level
+    highest = 1 + _BRIGHT * images.noise.level
     dimmed = images.mapped(lambda x: x.clamp_max(highest))
     found = dimmed.denoised(with_noise(images.options, images.noise))
     return images.result(found, torch.where(images.y > highest, images.y, found.image))
