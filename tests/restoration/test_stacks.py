@@ -139,3 +139,17 @@ def test_a_damaged_plane_leaves_nothing_behind(tmp_path):
     with pytest.raises(LocregError, match=r"a\.tif, plane 3,? is damaged|a\.tif is damaged"):
         denoised(tmp_path / "a.tif", tmp_path / "b.tif", axes="TYX")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+def test_a_lack_of_memory_is_not_called_damage(tmp_path):
+    stack = hyperstack(2, 1, 1)[:, 0, 0]
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+
+    def scarce(*_, **__):
+        raise MemoryError
+
+    task = locreg.FileTask(name="denoise", restore=scarce)
+    options = locreg.FileOptions(axes="TYX")
+    with pytest.raises(LocregError, match="does not fit into the memory"):
+        locreg.restore_files(tmp_path / "a.tif", tmp_path / "b.tif", task, options)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]

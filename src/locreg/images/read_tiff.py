@@ -94,7 +94,7 @@ def read_tiff(content: bytes, name: object) -> tuple[Samples, Metadata, TiffForm
         LocregError: when the file is damaged, or holds several pictures or one that is neither
             grey, RGB nor measured channels.
     """
-    with opened_tiff(io.BytesIO(content), name) as file:
+    with opened_tiff(io.BytesIO(content), name) as file, refusing_damage(name):
         page = _only_page(file, name)
         samples, form = read_page(page, name)
         return samples, page_metadata(page, exif_of_tiff(content)), form
@@ -106,7 +106,7 @@ def channels_of_tiff(content: bytes, name: object) -> int:
     Raises:
         LocregError: as `read_tiff`, as far as the header shows it.
     """
-    with opened_tiff(io.BytesIO(content), name) as file:
+    with opened_tiff(io.BytesIO(content), name) as file, refusing_damage(name):
         page = _only_page(file, name)
         form = _form(page, name)
         if form.photometric == _PALETTE:
@@ -116,17 +116,31 @@ def channels_of_tiff(content: bytes, name: object) -> int:
 
 @contextlib.contextmanager
 def opened_tiff(content: io.BytesIO | Path, name: object) -> Iterator[TiffFile]:
-    """A TIFF file of `tifffile`. What goes wrong while it is open is refused.
+    """A TIFF file of `tifffile`.
 
     Raises:
-        LocregError: when anything else than an `OSError` is raised.
+        LocregError: when it cannot be opened.
+        OSError: when it cannot be read.
     """
     import tifffile
 
-    try:
-        with _silent(), tifffile.TiffFile(content) as file:
+    with _silent():
+        with refusing_damage(name):
+            file = tifffile.TiffFile(content)
+        with file:
             yield file
-    except (LocregError, OSError):
+
+
+@contextlib.contextmanager
+def refusing_damage(name: object) -> Iterator[None]:
+    """Refuse a file at which the library fails, except for lack of memory.
+
+    Raises:
+        LocregError: when anything else is raised.
+    """
+    try:
+        yield
+    except (LocregError, OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes the library raise almost anything
         raise LocregError(f"{name} is damaged or of an unknown kind: {_reason(error)}.") from None
@@ -136,8 +150,11 @@ def read_page(page: TiffPage, name: object) -> tuple[Samples, TiffForm]:
     """Decode a page; see `read_tiff`."""
     form = _form(page, name)
     _check_storage(page, name)
-    with _refusing_complaints(name):
-        values = np.asarray(page.asarray())
+    try:
+        with _refusing_complaints(name):
+            values = np.asarray(page.asarray())
+    except MemoryError:
+        raise LocregError(f"{name} does not fit into the memory, or is damaged.") from None
     if page.axes.startswith("S"):  # planes one after the other
         values = np.moveaxis(values, 0, -1)
     values = values.reshape(page.imagelength, page.imagewidth, -1)

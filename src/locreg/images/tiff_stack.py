@@ -20,6 +20,7 @@ from locreg.images.read_tiff import (
     page_metadata,
     planes_in_one_page,
     read_page,
+    refusing_damage,
 )
 from locreg.images.samples import Samples
 
@@ -54,8 +55,9 @@ class TiffStack:
         """
         page = self.pages[number]
         name = f"{self.path}, plane {number + 1},"
-        samples, form = read_page(page, name)
-        return samples, page_metadata(page, None), form
+        with refusing_damage(name):
+            samples, form = read_page(page, name)
+            return samples, page_metadata(page, None), form
 
     @property
     def size(self) -> int:
@@ -73,7 +75,7 @@ def is_stack(path: Path) -> bool:
         with path.open("rb") as file:
             if not file.read(4).startswith(MAGIC):
                 return False
-        with opened_tiff(path, path) as tiff:
+        with opened_tiff(path, path) as tiff, refusing_damage(path):
             return len(full_pages(tiff, path)) > 1
     except OSError as error:
         raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
@@ -93,17 +95,17 @@ def opened_stack(path: Path, axes: str | None, *, independent: bool) -> Iterator
             of several files that belong together.
     """
     with opened_tiff(path, path) as file:
-        pages = full_pages(file, path)
-        if planes_in_one_page(file, pages[0]) > len(pages):
-            raise LocregError(
-                f"{path} holds planes without pages of their own: save it again in ImageJ, or "
-                "with tifffile."
-            )
-        if independent:
-            yield TiffStack(path, pages, [0] * len(pages), "")
-        else:
-            found, channels = _layout(file, pages, path, axes)
-            yield TiffStack(path, pages, channels, found)
+        with refusing_damage(path):
+            pages = full_pages(file, path)
+            if planes_in_one_page(file, pages[0]) > len(pages):
+                raise LocregError(
+                    f"{path} holds planes without pages of their own: save it again in ImageJ, or "
+                    "with tifffile."
+                )
+            found, channels = "", [0] * len(pages)
+            if not independent:
+                found, channels = _layout(file, pages, path, axes)
+        yield TiffStack(path, pages, channels, found)
 
 
 def _layout(
