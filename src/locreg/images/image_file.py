@@ -89,18 +89,13 @@ def read_image(path: Path, white: float | None = None) -> ImageFile:
         UsageError, LocregError: as `read_samples`.
     """
     samples, metadata, form = _decoded(path, white)
-    return image_of(samples, metadata, form, white, path)
+    return image_of(samples, metadata, form, white)
 
 
 def image_of(
-    samples: Samples, metadata: Metadata, form: TiffForm | None, white: float | None, name: object
+    samples: Samples, metadata: Metadata, form: TiffForm | None, white: float | None
 ) -> ImageFile:
-    """An image from what was decoded; the name is for errors.
-
-    Raises:
-        UsageError, LocregError: as `check_values`.
-    """
-    check_values(samples, name, white)
+    """An image from what was decoded and has passed `check_values`."""
     notes = []
     if samples.values.dtype.name in ("float16", "float64"):
         notes.append(f"{samples.values.dtype} samples are written as float32.")
@@ -145,8 +140,7 @@ def samples_of(pixels: NDArray[np.float32], source: ImageFile) -> Samples:
     alpha = source.alpha is not None
     if source.alpha is not None:
         values = np.concatenate([values, source.alpha])
-    colour = len(pixels) == 3 and (source.form is None or source.form.in_colour)
-    return Samples(np.ascontiguousarray(values.transpose(1, 2, 0)), colour, alpha)
+    return Samples(np.ascontiguousarray(values.transpose(1, 2, 0)), source.colour, alpha)
 
 
 def check_writable(path: Path, source: ImageFile | None = None, factor: int = 1) -> None:

@@ -70,7 +70,8 @@ def restore_files(
         events.message(f"error: {sentence}")
     if plan.left_out:
         events.message(_about_left_out(plan.left_out))
-    total, failed = len(plan.jobs) + sum(plan.refused.values()), sum(plan.refused.values())
+    failed = sum(plan.refused.values())
+    total = len(plan.jobs) + failed
     lasting = replace(options, overwrite=False, device="auto")  # what a result depends on
     made_by = (__version__, task.name, task.settings, lasting)
     finished = Finished(target, made_by) if several else None

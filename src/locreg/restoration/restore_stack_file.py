@@ -18,6 +18,7 @@ from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError
 from locreg.images.files import replacing
 from locreg.images.image_file import ImageFile, check_writable, image_of, samples_of
+from locreg.images.samples import check_values
 from locreg.images.tiff_stack import TiffStack, opened_stack
 from locreg.images.write_tiff import tiff_form, tiff_writer, write_page
 from locreg.restoration.file_tasks import FileTask
@@ -28,7 +29,6 @@ from locreg.restoration.restore_image_file import (
     Events,
     LoadedWeights,
     RestoredFile,
-    RestoredImage,
     named_in_errors,
     restore_image,
     tell_about,
@@ -60,7 +60,7 @@ def restore_stack_file(
         _check_target(job.target, before, task)
         size = stack.size * task.factor**2
         by_channel = {} if independent else _by_channel(stack, task, options, weights)
-        found = list[RestoredImage]()
+        first, seconds = None, 0.0
         with (
             replacing(job.target) as temporary,
             tiff_writer(temporary, before.metadata, size) as writer,
@@ -73,16 +73,17 @@ def restore_stack_file(
                     chosen = by_channel.get(channel, options)
                     plane = restore_image(image, name, task, chosen, events, weights)
                 _write_plane(writer, image.enlarged(task.factor), plane.pixels)
-                found = [*found[:1], plane]
-    restoration = found[0].restoration
+                first = first or plane
+                seconds += plane.restoration.seconds
+    assert first is not None  # a stack has planes
     return RestoredFile(
         job,
         task,
-        found[0].weights,
-        found[0].regularizer,
+        first.weights,
+        first.regularizer,
         before,
-        found[0].pixels,
-        restoration,
+        first.pixels,
+        replace(first.restoration, seconds=seconds),
         planes=len(stack.pages),
         levels=_levels(by_channel),
     )
@@ -96,7 +97,8 @@ def _write_plane(writer: TiffWriter, source: ImageFile, pixels: NDArray[np.float
 
 def _plane(stack: TiffStack, number: int, options: FileOptions) -> ImageFile:
     samples, metadata, form = stack.plane(number)
-    return image_of(samples, metadata, form, options.white, f"{stack.path}, plane {number + 1},")
+    check_values(samples, f"{stack.path}, plane {number + 1},", options.white)
+    return image_of(samples, metadata, form, options.white)
 
 
 def _check_target(target: Path, plane: ImageFile, task: FileTask) -> None:
