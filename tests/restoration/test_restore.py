@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import random_image, small_critic
+from conftest import conditioned_critic, random_image, small_critic
 from locreg.degradation.deepinv_operators import blur_circular
 from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.kernels import gaussian_kernel
@@ -15,7 +16,7 @@ from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
 from locreg.regularizer.weights import Calibration, Weights
-from locreg.restoration.options import RestoreOptions
+from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.tasks import inpaint
 from locreg.solvers.options import AdamOptions, GradientDescentOptions
@@ -96,6 +97,40 @@ def test_a_batch_is_restored_as_its_images_are():
     for k in range(3):
         alone = restore(y[k : k + 1], calibrated(), options=RestoreOptions(sigma=0.1)).image
         torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-10)
+
+
+def test_each_image_of_a_batch_has_the_level_that_is_given_or_estimated_for_it():
+    y = torch.cat([add_noise(torch.full((1, 1, 64, 64), 0.5), s, seed=1) for s in (0.1, 0.2)])
+    regularizer = LocalRegularizer(conditioned_critic().float())
+    levels = [estimate_sigma(y[k : k + 1]) for k in range(2)]
+    for sigma in ("auto", levels, np.array(levels), torch.tensor(levels)):
+        found = restore(y, regularizer, options=RestoreOptions(sigma=sigma, noise="white"))
+        for k in range(2):
+            options = RestoreOptions(sigma=levels[k], noise="white")
+            alone = restore(y[k : k + 1], regularizer, options=options)
+            assert found.parts[k].sigma == pytest.approx(levels[k])
+            torch.testing.assert_close(found.image[k : k + 1], alone.image)
+            torch.testing.assert_close(found.residual[k : k + 1], alone.residual)
+        assert found.sigma == pytest.approx(max(levels))
+
+
+def test_what_was_observed_is_known_for_each_image_of_a_batch():
+    y = random_image(2, 1, 12, 12)
+    observed = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < 0.8
+    options = RestoreOptions(sigma=[0.1, 0.1])
+    residual = restore(y, calibrated(), observed=observed, options=options).residual
+    assert torch.equal(residual.isnan(), ~observed)
+    residual = restore(y, calibrated(), observed=observed[0, 0], options=options).residual
+    assert torch.equal(residual.isnan(), (~observed[:1]).expand(y.shape))
+
+
+def test_a_list_of_levels_has_one_for_each_image():
+    with pytest.raises(UsageError, match="3 levels for 2 images"):
+        restore(random_image(2, 1, 12, 12), calibrated(), options=RestoreOptions(sigma=[0.1] * 3))
+    with pytest.raises(UsageError, match="at least 0"):
+        RestoreOptions(sigma=[0.1, -1])
+    with pytest.raises(UsageError, match="batch of images"):
+        FileOptions(restoration=RestoreOptions(sigma=[0.1, 0.2]))
 
 
 def test_a_colour_image_is_restored_by_a_grey_regularizer_channel_by_channel():

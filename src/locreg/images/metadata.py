@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
@@ -203,6 +204,7 @@ def _parsed(exif: bytes) -> Exif:
     from PIL import Image
 
     parsed = Image.Exif()
-    with contextlib.suppress(Exception):  # a damaged one makes the library raise almost anything
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # a damaged one: almost any
+        warnings.simplefilter("ignore")
         parsed.load(exif)
     return parsed

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from locreg.errors import LocregError
 from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.restoration.result import Restoration
+from locreg.restoration.result import Restoration, joined
 
 
 def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
@@ -35,18 +34,8 @@ def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restora
 
 
 def measured_apart(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
-    """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own.
-
-    The level and lam of the result are those of the channel with the most noise.
-    """
-    parts = [restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])]
-    noisiest = max(parts, key=lambda part: part.sigma or 0.0)
-    return replace(
-        noisiest,
-        image=torch.cat([part.image for part in parts], dim=1),
-        residual=torch.cat([part.residual for part in parts], dim=1),
-        seconds=sum(part.seconds for part in parts),
-    )
+    """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own."""
+    return joined([restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])], dim=1)
 
 
 def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:

@@ -39,9 +39,9 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
         LocregError: when y is too small to measure, or its level shows that pixels are not in
             [0, 1].
     """
-    if options.sigma != "auto":
+    if (level := options.level) is not None:
         given: NoiseKind = "white" if options.noise == "auto" else options.noise
-        return MeasuredNoise(kind=given, level=float(options.sigma))
+        return MeasuredNoise(kind=given, level=level)
     if options.gain is not None and options.read_noise is not None:
         return growing_noise(y, options.gain, options.read_noise)
     kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,27 @@ ANTIALIASING = 0.35
 _STRONGEST = 2.0
 
 
+def _levels(sigma: Any) -> float | Literal["auto"] | tuple[float, ...]:
+    """A noise level, or one for each image of a batch, or "auto"."""
+    if isinstance(sigma, str) and sigma == "auto":
+        return "auto"
+    if isinstance(sigma, str | float | int) or getattr(sigma, "ndim", 1) == 0:
+        return _number("sigma", sigma, ("auto",))
+    try:
+        return tuple(_number("sigma", level, ("auto",)) for level in sigma)
+    except TypeError:
+        return _number("sigma", sigma, ("auto",))
+
+
+def _number(name: str, value: Any, words: tuple[str, ...]) -> float:
+    """Convert a number, or text that holds one, to float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
+        raise UsageError(f"{name} must be a number or {allowed}, got {value!r}.") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestoreOptions:
     """How to restore an observation with a given regularizer.
@@ -35,7 +57,8 @@ class RestoreOptions:
     Attributes:
         sigma: standard deviation of the noise on the [0, 1] scale. ``"auto"`` estimates it from the
             observation if it is needed; for denoising with weights that were learned from a folder
-            of images, it takes their learned level instead.
+            of images, it takes their learned level instead. A list has a level for each image of a
+            batch.
         lam: weight of the regularizer. None or ``"auto"``: computed from sigma, by the calibration
             of the weights. ``"sure"``, ``"discrepancy"`` and ``"score"`` find it for this
             observation without a ground truth, by solving ten to thirty times: see
@@ -52,7 +75,7 @@ class RestoreOptions:
         UsageError: when a value is invalid, or two of them contradict each other.
     """
 
-    sigma: float | Literal["auto"] = "auto"
+    sigma: float | Literal["auto"] | Sequence[float] = "auto"
     lam: float | LamRule | None = None
     solver: SolverOptions | None = None
     steps: int | None = None
@@ -64,14 +87,16 @@ class RestoreOptions:
     def __post_init__(self) -> None:
         if str(self.lam) == "auto":  # as the command line calls it
             object.__setattr__(self, "lam", None)
-        if self.sigma != "auto":
-            object.__setattr__(self, "sigma", _number("sigma", self.sigma, ("auto",)))
-            check_sigma(float(self.sigma))
+        object.__setattr__(self, "sigma", _levels(self.sigma))
+        levels = self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
+        for level in levels:
+            if level != "auto":
+                check_sigma(float(level))
         rules = get_args(LamRule)
         if self.lam is not None and self.lam not in rules:
             object.__setattr__(self, "lam", _number("lam", self.lam, ("auto", *rules)))
             check_lam(float(self.lam))
-        if self.sigma == 0 and self.lam in ("sure", "discrepancy"):
+        if 0 in levels and self.lam in ("sure", "discrepancy"):
             raise UsageError(f"lam {self.lam} needs noise: give a sigma above 0, or another lam.")
         if self.steps is not None:
             check_at_least(1, "steps", self.steps)
@@ -84,6 +109,19 @@ class RestoreOptions:
             )
         if self.strength != 1 and self.lam is not None:
             raise UsageError("strength and lam both set how much is removed: give one of them.")
+
+    @property
+    def level(self) -> float | None:
+        """The given noise level of all images; None if it is to be estimated.
+
+        Raises:
+            UsageError: when each image has a level of its own.
+        """
+        if self.sigma == "auto":
+            return None
+        if isinstance(self.sigma, float):
+            return self.sigma
+        raise UsageError("A list of sigmas is for a batch of images: give one sigma.")
 
     @property
     def describes_noise(self) -> bool:
@@ -152,14 +190,6 @@ class FileOptions:
             check_positive("white", self.white)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality must be from 1 to 100, got {self.quality}.")
+        self.restoration.level  # noqa: B018 (refuses a list, since a file holds no batch)
         if self.axes is not None and self.pages == "independent":
             raise UsageError("Independent pages have no axes: leave axes out.")
-
-
-def _number(name: str, value: Any, words: tuple[str, ...]) -> float:
-    """Convert a number, or text that holds one, to float."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
-        raise UsageError(f"{name} must be a number or {allowed}, got {value!r}.") from None

@@ -13,6 +13,7 @@ from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.batch import each_image, estimates_noise, of_batch
 from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver
@@ -48,7 +49,8 @@ def restore(
         operator: A, any object with ``A`` and ``A_adjoint``; None is the identity (denoising).
         options: noise level, lam and solver. With an operator, a noise level below `LEAST_SIGMA` is
             replaced by it: without noise lam would be 0, and what A does not observe would stay
-            unchanged.
+            unchanged. If each image has a level of its own, given in a list or estimated, each is
+            restored by itself, and A must take a batch of one.
         start: where the solver starts, in the operator's domain; by default A*y. Without an
             operator the default is y, and gradient steps accept no other start.
         observed: mask that expands to the shape of y, True where y was observed; by default
@@ -64,9 +66,37 @@ def restore(
             those of the training, a rule finds no lam, the operator fails or returns wrong shapes,
             or ``A_adjoint`` is not the adjoint of ``A``.
     """
+    y = as_images(y, regularizer) if operator is None else as_observation(y, regularizer)
+
+    def of_images(which: slice, options: RestoreOptions) -> Restoration:
+        return restore_alike(
+            y[which],
+            regularizer,
+            operator,
+            options,
+            start=None if start is None else start[which],
+            observed=of_batch(observed, y.dim(), which),
+            estimate=estimate,
+            on_step=on_step,
+        )
+
+    return each_image(of_images, len(y), options, regularizer)
+
+
+def restore_alike(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    operator: LinearOperator | None = None,
+    options: RestoreOptions = RestoreOptions(),
+    *,
+    start: Tensor | None = None,
+    observed: Tensor | None = None,
+    estimate: Callable[[Tensor], float] | None = None,
+    on_step: OnStep | None = None,
+) -> Restoration:
+    """Restore images of one noise level: `restore`, but an estimate is the mean over the images."""
     begin = time.perf_counter()
     denoising = operator is None
-    y = as_images(y, regularizer) if denoising else as_observation(y, regularizer)
     if not torch.isfinite(y).all():
         raise LocregError("The image holds NaN or infinite pixels: replace them first.")
     if not denoising and options.describes_noise:
@@ -77,7 +107,9 @@ def restore(
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
     if denoising and noise is not None:
-        images = NoisyImages(restore, y, regularizer, options, noise, start, observed, on_step)
+        images = NoisyImages(
+            restore_alike, y, regularizer, options, noise, start, observed, on_step
+        )
         if way := way_of(images):
             return way(images)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
@@ -132,7 +164,7 @@ def _denoise_other_channels(
         return whole.reshape(channels.shape) if grey else whole.expand(channels.shape)
 
     return converted(
-        lambda channels: restore(
+        lambda channels: restore_alike(
             channels,
             regularizer,
             options=options,
@@ -165,25 +197,24 @@ def _noise(
     denoising: bool,
 ) -> MeasuredNoise | None:
     """The given noise, or what is measured if something depends on it; None if nothing does."""
-    sigma, lam, calibration = options.sigma, options.lam, regularizer.calibration
+    level, calibration = options.level, regularizer.calibration
     fixed = calibration is not None and not calibration.depends_on_sigma
-    if sigma != "auto" and fixed and lam is None:
+    if level is not None and fixed and options.lam is None:
         raise UsageError("For these weights lam does not depend on sigma: leave sigma out.")
-    needed = regularizer.depends_on_level or lam in ("discrepancy", "sure")
-    if sigma == "auto" and not needed and (fixed or (lam is not None and lam != "score")):
+    if level is None and not estimates_noise(options, regularizer):
         return None
     if denoising and estimate is None:
         return find_noise(y, options)
-    if sigma != "auto":
-        return MeasuredNoise(kind="white", level=float(sigma))
+    if level is not None:
+        return MeasuredNoise(kind="white", level=level)
     if estimate is None:
         raise UsageError(
             "Without an estimate function, the noise level can be estimated for denoising only: "
             "give sigma."
         )
-    level = sum(estimate(image[None]) for image in y) / len(y)
-    check_estimate(level)
-    return MeasuredNoise(kind="white", level=level)
+    estimated = sum(estimate(image[None]) for image in y) / len(y)
+    check_estimate(estimated)
+    return MeasuredNoise(kind="white", level=estimated)
 
 
 def _first(

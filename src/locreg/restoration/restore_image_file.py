@@ -214,9 +214,10 @@ def named_in_errors(source: object) -> Iterator[None]:
 
 def _describe_noise(y: Tensor, options: RestoreOptions) -> RestoreOptions:
     """Options that describe the noise of y (1, C, H, W): what they leave open is measured."""
-    kind_alone = options.sigma != "auto" and options.noise == "auto"
-    noise = noise_of_level(y, float(options.sigma)) if kind_alone else find_noise(y, options)
-    return with_noise(options, noise)
+    level = options.level
+    if level is None or options.noise != "auto":
+        return with_noise(options, find_noise(y, options))
+    return with_noise(options, noise_of_level(y, level))
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:

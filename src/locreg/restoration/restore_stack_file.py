@@ -59,7 +59,8 @@ def restore_stack_file(
         tell_about(before, job, options, events)
         _check_target(job.target, before, task)
         size = stack.size * task.factor**2
-        by_channel = {} if independent else _by_channel(stack, task, options, weights)
+        with named_in_errors(job.source):
+            by_channel = {} if independent else _by_channel(stack, task, options, weights)
         first, seconds = None, 0.0
         with (
             replacing(job.target) as temporary,
@@ -169,5 +170,5 @@ def _pooled_noise(found: list[MeasuredNoise]) -> MeasuredNoise:
 
 def _levels(pooled: dict[int, FileOptions]) -> tuple[float, ...]:
     """The level of each channel, as far as it was given or measured for all its planes."""
-    settings = [pooled[channel].restoration for channel in sorted(pooled)]
-    return tuple(float(chosen.sigma) for chosen in settings if chosen.sigma != "auto")
+    levels = [pooled[channel].restoration.level for channel in sorted(pooled)]
+    return tuple(level for level in levels if level is not None)

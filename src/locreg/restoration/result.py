@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Restoration:
         solution: the solver's status and history.
         seconds: the time that the restoration took.
         residual: y - Ax, in the shape of the observation; NaN where nothing was observed.
+        parts: the restoration of each image or channel, if each was restored by itself. ``sigma``,
+            ``noise``, ``lam`` and ``solution`` are those of the part with the most noise.
     """
 
     image: Tensor
@@ -33,6 +36,19 @@ class Restoration:
     solution: Solution
     seconds: float
     residual: Tensor
+    parts: tuple[Restoration, ...] = ()
+
+
+def joined(parts: Sequence[Restoration], dim: int) -> Restoration:
+    """One result of several, whose images are put together along a dimension."""
+    noisiest = max(parts, key=lambda part: part.sigma or 0.0)
+    return replace(
+        noisiest,
+        image=torch.cat([part.image for part in parts], dim=dim),
+        residual=torch.cat([part.residual for part in parts], dim=dim),
+        seconds=sum(part.seconds for part in parts),
+        parts=tuple(parts),
+    )
 
 
 def residual_of(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:

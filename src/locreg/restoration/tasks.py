@@ -22,11 +22,12 @@ from locreg.degradation.kernels import check_kernel
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.batch import each_image
 from locreg.restoration.channels import each_channel, restores_channels_apart
 from locreg.restoration.find_noise import level_for_inversion
 from locreg.restoration.inputs import Observation, as_images
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
-from locreg.restoration.restore import restore
+from locreg.restoration.restore import restore_alike
 from locreg.restoration.result import Restoration
 from locreg.solvers.solution import OnStep
 
@@ -60,14 +61,14 @@ def deblur(
     check_kernel(kernel)
     rows, columns = (n // 2 for n in kernel.shape) if border == "unknown" else (0, 0)
 
-    def invert(y: Tensor) -> Restoration:
+    def invert(y: Tensor, options: RestoreOptions) -> Restoration:
         if border == "circular":
             shape = (y.shape[1], y.shape[2], y.shape[3])
             operator: LinearOperator = blur_circular(kernel, shape, y.device)
         else:
             check_kernel_fits(kernel, *y.shape[-2:])
             operator = blur_unknown_border(kernel, y.device)
-        return restore(
+        with_border = restore_alike(
             y,
             regularizer,
             operator,
@@ -76,11 +77,11 @@ def deblur(
             start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
             on_step=on_step,
         )
+        height, width = y.shape[-2:]
+        image = with_border.image[..., rows : rows + height, columns : columns + width]
+        return replace(with_border, image=image)
 
-    with_border = _fit_channels(invert, regularizer, y)
-    height, width = y.shape[-2:]
-    image = with_border.image[..., rows : rows + height, columns : columns + width]
-    return replace(with_border, image=image)
+    return _each_image(invert, regularizer, y, options)
 
 
 def inpaint(
@@ -108,10 +109,10 @@ def inpaint(
         raise LocregError(f"known must have the shape (H, W), got {tuple(known.shape)}.")
     known = known.to(y.device) > 0
 
-    def invert(y: Tensor) -> Restoration:
+    def invert(y: Tensor, options: RestoreOptions) -> Restoration:
         operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
         y = torch.where(known, y, 0)
-        return restore(
+        return restore_alike(
             y,
             regularizer,
             operator,
@@ -122,7 +123,7 @@ def inpaint(
             on_step=on_step,
         )
 
-    return _fit_channels(invert, regularizer, y)
+    return _each_image(invert, regularizer, y, options)
 
 
 def upscale(
@@ -152,8 +153,8 @@ def upscale(
     y = as_images(y, regularizer)
     height, width = (n * factor for n in y.shape[-2:])
 
-    def invert(y: Tensor) -> Restoration:
-        return restore(
+    def invert(y: Tensor, options: RestoreOptions) -> Restoration:
+        return restore_alike(
             y,
             regularizer,
             downsampling(factor, antialiasing, (y.shape[1], height, width), y.device),
@@ -163,7 +164,7 @@ def upscale(
             on_step=on_step,
         )
 
-    return _fit_channels(invert, regularizer, y)
+    return _each_image(invert, regularizer, y, options)
 
 
 def check_factor(factor: int) -> None:
@@ -176,13 +177,20 @@ def check_factor(factor: int) -> None:
         raise UsageError(f"factor must be a whole number of at least 2, got {factor}.")
 
 
-def _fit_channels(
-    invert: Callable[[Tensor], Restoration], regularizer: LocalRegularizer, y: Tensor
+def _each_image(
+    invert: Callable[[Tensor, RestoreOptions], Restoration],
+    regularizer: LocalRegularizer,
+    y: Tensor,
+    options: RestoreOptions,
 ) -> Restoration:
-    """invert(y), channel by channel if y is in colour and the regularizer for grey images."""
-    if restores_channels_apart(regularizer, y):
-        return each_channel(invert, y)
-    return invert(y)
+    """Invert images, and the channels one by one if the regularizer is for grey images only."""
+
+    def of_images(which: slice, options: RestoreOptions) -> Restoration:
+        if restores_channels_apart(regularizer, y):
+            return each_channel(lambda channels: invert(channels, options), y[which])
+        return invert(y[which], options)
+
+    return each_image(of_images, len(y), options, regularizer)
 
 
 def fill(y: Tensor, known: Tensor) -> Tensor:
