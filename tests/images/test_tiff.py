@@ -236,3 +236,11 @@ def test_further_tags_are_kept_as_they_are(tmp_path):
         before, after = tags_of(tmp_path / "a.tif"), tags_of(tmp_path / "b.tif")
         for code in (65000, 65001, 700, 34675):
             assert after[code] == before[code]
+
+
+def test_a_value_too_large_for_single_precision_is_refused(tmp_path):
+    values = np.full((16, 16), 0.5)
+    values[3, 4] = 1e300
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with pytest.raises(LocregError, match="float32 cannot hold"):
+        read_image(tmp_path / "a.tif")

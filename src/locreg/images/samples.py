@@ -107,6 +107,8 @@ def check_values(samples: Samples, name: object, white: float | None) -> None:
     if integer and white is not None and white > largest(values.dtype):
         raise LocregError(f"{name} has no values above {largest(values.dtype):g}: lower --white.")
     white = white or largest(values.dtype)
+    if np.abs(samples.values).max() > np.finfo(np.float32).max:
+        raise LocregError(f"{name} holds values that float32 cannot hold: replace them first.")
     if brightest(np.abs(values), _HIGHLIGHTS) > _MOST_WHITES * white:
         raise LocregError(
             f"{name} holds values up to {np.abs(values).max():g}, where {white:g} is white: give "

@@ -43,9 +43,9 @@ def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
     try:
         values = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
     except pyvips.Error as error:
-        raise LocregError(
-            f"{name} is damaged: its pixels cannot be decoded ({_reason(error)})."
-        ) from None
+        reason = _reason(error)
+        known = "" if reason == "unable to write to memory" else f" ({reason})"
+        raise LocregError(f"{name} is damaged: its pixels cannot be decoded{known}.") from None
     metadata = replace(_metadata(image), chunks=colour_chunks(content))
     if not (png_gives_density(content) or jpeg_gives_density(content)):
         metadata = replace(metadata, resolution=resolution_in_exif(metadata.exif))
