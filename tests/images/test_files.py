@@ -1,5 +1,7 @@
 """Writing files safely, walking through folders, and sets of paths that overlap."""
 
+import os
+
 import pytest
 
 from locreg.errors import LocregError, UsageError
@@ -47,6 +49,18 @@ def test_folders_are_made_with_those_above_them(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LocregError, match="b cannot be made"):
         make_folder(tmp_path / "file" / "b")
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path):
+    old, new, other = (tmp_path / n for n in (".locreg-a1b2c3", ".locreg-d4e5f6", ".other"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    make_folder(tmp_path)
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
 
 
 def test_every_folder_is_walked_once_even_through_links(tmp_path):

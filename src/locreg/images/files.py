@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from locreg.errors import LocregError, UsageError
+
+_TEMPORARY = ".locreg-"
+_OLD = 24 * 3600.0  # seconds: such a file belongs to no process that still writes
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path = path.resolve()  # a link stays a link; its target is replaced
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".locreg-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_TEMPORARY, delete=False) as file:
             temporary = Path(file.name)
         yield temporary
         with temporary.open("rb") as written:
@@ -51,11 +55,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def make_folder(folder: Path) -> None:
     """Make a folder and its parent folders, unless they exist.
 
+    In one that exists, the temporary files of processes that were killed long ago are removed.
+
     Raises:
         LocregError: when the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_TEMPORARY}*"):
+            if time.time() - left.stat().st_mtime > _OLD:
+                left.unlink(missing_ok=True)
     except OSError as error:
         raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None
 

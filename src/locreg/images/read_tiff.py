@@ -44,6 +44,7 @@ _OTHER_COLOURS = {
 }
 _RAW = (32803, 34892)  # a colour filter array, and the same after demosaicing
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha
+_PLANAR, _FILL_ORDERS = (1, 2), (1, 2)
 _JPEG = (6, 7)  # compressions whose decoder makes RGB of YCbCr
 _TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
@@ -276,6 +277,8 @@ def _form(page: TiffPage, name: object) -> TiffForm:
 
 def _check_storage(page: TiffPage, name: object) -> None:
     """Check that every strip or tile is there, since the library leaves missing ones black."""
+    if int(page.planarconfig) not in _PLANAR or int(page.fillorder) not in _FILL_ORDERS:
+        raise LocregError(f"{name} is damaged: it does not say how its samples are stored.")
     size = page.parent.filehandle.size
     chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     complete = len(chunks) >= int(np.prod(page.chunked))

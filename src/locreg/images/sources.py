@@ -31,7 +31,7 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise LocregError(f"{folder} is not a folder: give a folder of images.")
-    files = sorted(path for path in files_below(folder) if _is_image(path) and path.is_file())
+    files = sorted(path for path in files_below(folder) if _is_image(path) and _is_file(path))
     if not files:
         raise LocregError(f"{folder} holds no images ({' '.join(READABLE)}).")
     return files
@@ -78,6 +78,11 @@ def list_sources(paths: Iterable[Path]) -> list[ImageSource]:
             raise LocregError(f"{path} holds no images ({' '.join(READABLE)}).")
         sources += members
     return sources
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file, or a link to one that is gone and will be named as an error."""
+    return path.is_file() or not path.exists()
 
 
 def _is_image(path: Path) -> bool:
