@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import pyvips
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,9 +226,9 @@ def test_pixels_are_read_with_the_channels_asked_for(tmp_path):
 def test_a_mask_is_true_where_the_file_is_more_than_half_white(tmp_path):
     levels = np.array([[0, 127], [128, 255]], np.uint8)
     save(tmp_path / "mask.png", levels, "b-w")
-    mask, orientation = read_mask(tmp_path / "mask.png")
-    assert mask.tolist() == [[False, False], [True, True]]
-    assert orientation == 1
+    mask = read_mask(tmp_path / "mask.png")
+    assert mask.missing.tolist() == [[False, False], [True, True]]
+    assert mask.orientation == 1
     for value, words in ((255, "white all over"), (0, "black all over")):
         save(tmp_path / "mask.png", np.full((4, 4), value, np.uint8), "b-w")
         with pytest.raises(LocregError, match=words):
@@ -242,13 +243,20 @@ def test_a_mask_may_be_written_as_editors_write_it(tmp_path):
     white[:, :, 3] = 255 * drawn
     save(tmp_path / "transparent.png", white, "srgb")
     for name in ("labels.png", "transparent.png"):
-        np.testing.assert_array_equal(read_mask(tmp_path / name)[0], drawn == 1)
+        np.testing.assert_array_equal(read_mask(tmp_path / name).missing, drawn == 1)
 
 
-def test_alpha_grows_with_the_image():
-    alpha = np.array([[[1, 2]]], np.uint8)
-    image = ImageFile(np.zeros((1, 1, 2), np.float32), alpha, "uint8")
-    assert image.enlarged(2).alpha.tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
+@pytest.mark.parametrize("sample_type", ["uint8", "float32"])
+def test_alpha_is_interpolated_as_the_image_grows(sample_type):
+    """Bilinear, as PyTorch does it."""
+    alpha = (np.random.default_rng(0).random((1, 7, 9)) * 255).astype(sample_type)
+    image = ImageFile(np.zeros((1, 7, 9), np.float32), alpha, sample_type)
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(alpha.astype(float))[None], scale_factor=3, mode="bilinear"
+    )
+    found = image.enlarged(3).alpha
+    assert found.dtype == sample_type
+    np.testing.assert_allclose(found, large[0], atol=0.5 if sample_type == "uint8" else 1e-4)
     assert image.enlarged(1).alpha is alpha
 
 

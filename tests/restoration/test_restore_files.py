@@ -183,14 +183,13 @@ def test_images_too_large_for_the_memory_do_not_stop_the_others(
     tmp_path, heard, options, source, error
 ):
     """The task takes the place of a device whose memory does not suffice for the first image."""
-    task = locreg.denoise_task()
 
     def restore(y, regularizer, *, options, on_step):
         if not (tmp_path / "out" / "a.png").exists() and len(heard.begun) == 1:
             raise error
-        return task.restore(y, regularizer, options=options, on_step=on_step)
+        return locreg.restore(y, regularizer, options=options, on_step=on_step)
 
-    scarce = locreg.FileTask(name="denoise", restore=restore)
+    scarce = locreg.FileTask(name="denoise", restore_of=lambda _: restore)
     (source / "b.png").unlink()
     counts = locreg.restore_files(source, tmp_path / "out", scarce, options, heard.events())
     assert counts == locreg.FileCounts(total=2, skipped=0, failed=1)
@@ -223,7 +222,7 @@ def test_16_bits_and_alpha_are_kept_by_every_task(tmp_path, heard, options, name
     assert heard.files[0].task is task
     written = read_samples(tmp_path / "out.png")
     assert written.dtype == np.uint16
-    alpha = samples[..., 3].repeat(task.factor, axis=0).repeat(task.factor, axis=1)
+    alpha = heard.files[0].before.enlarged(task.factor).alpha[0]
     np.testing.assert_array_equal(written[..., 3], alpha)
     np.testing.assert_allclose(
         written[..., :3].transpose(2, 0, 1) / 65535, heard.files[0].after.clip(0, 1), atol=1e-5

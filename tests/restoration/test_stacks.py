@@ -148,7 +148,7 @@ def test_a_lack_of_memory_is_not_called_damage(tmp_path):
     def scarce(*_, **__):
         raise MemoryError
 
-    task = locreg.FileTask(name="denoise", restore=scarce)
+    task = locreg.FileTask(name="denoise", restore_of=lambda _: scarce)
     options = locreg.FileOptions(axes="TYX")
     with pytest.raises(LocregError, match="does not fit into the memory"):
         locreg.restore_files(tmp_path / "a.tif", tmp_path / "b.tif", task, options)

@@ -63,8 +63,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{_TEMPORARY}*"):
-            if time.time() - left.stat().st_mtime > _OLD:
-                left.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                if time.time() - left.stat().st_mtime > _OLD:
+                    left.unlink()
     except OSError as error:
         raise LocregError(f"{folder} cannot be made: {error.strerror}.") from None
 

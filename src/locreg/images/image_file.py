@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.files import write_atomically
+from locreg.images.mask import Mask
 from locreg.images.metadata import Metadata
 from locreg.images.read_tiff import MAGIC, TiffForm, channels_of_tiff, read_tiff
 from locreg.images.samples import (
@@ -31,6 +33,7 @@ from locreg.images.write_tiff import tiff_bytes, tiff_form
 
 _TIFF = (".tif", ".tiff")
 WRITABLE = tuple(sorted([*SAVE_OPTIONS, *_TIFF]))
+_MOST = 2.0  # of the value of a missing pixel that may be looked at in a report
 _LARGEST_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # width and height, in pixels
 
 
@@ -46,6 +49,7 @@ class ImageFile:
         white: sample value that is 1 in the pixels; None: the largest that the type can hold, or 1
             for floats.
         form: how a TIFF file means its samples; None for other formats.
+        missing: (H, W), True where a pixel is missing and its value means nothing; None: nowhere.
         notes: what could not be kept as it is, as sentences for the user.
     """
 
@@ -55,6 +59,7 @@ class ImageFile:
     metadata: Metadata = field(default_factory=Metadata)
     white: float | None = None
     form: TiffForm | None = None
+    missing: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -63,47 +68,79 @@ class ImageFile:
         return len(self.pixels) == 3 and (self.form is None or self.form.in_colour)
 
     @property
+    def hidden(self) -> NDArray[np.bool_] | None:
+        """(H, W), True where the image is transparent; None if it is so nowhere or everywhere."""
+        if self.alpha is None:
+            return None
+        hidden: NDArray[np.bool_] = self.alpha[0] == 0
+        return hidden if hidden.any() and not hidden.all() else None
+
+    @property
+    def known(self) -> NDArray[np.bool_] | None:
+        """(H, W), True where a pixel is neither missing nor hidden; None: everywhere."""
+        parts = [part for part in (self.missing, self.hidden) if part is not None]
+        return ~np.logical_or.reduce(parts) if parts else None
+
+    @property
     def orientation(self) -> int:
         """The EXIF code of how viewers turn and flip the pixels; 1: not at all."""
         return self.metadata.orientation
 
     def enlarged(self, factor: int) -> ImageFile:
-        """A source for writing pixels ``factor`` times as wide and high: these are not enlarged."""
+        """A source for writing pixels ``factor`` times as wide and high: these are not enlarged.
+
+        Alpha is interpolated, so that its edges are as smooth as those of the colours.
+        """
         if factor == 1:
             return self
         alpha = self.alpha
         if alpha is not None:
-            alpha = alpha.repeat(factor, axis=1).repeat(factor, axis=2)
+            large = zoom(
+                alpha.astype(float), (1, factor, factor), order=1, mode="nearest", grid_mode=True
+            )
+            alpha = (large if alpha.dtype.kind == "f" else np.rint(large)).astype(alpha.dtype)
         return replace(self, alpha=alpha, metadata=self.metadata.enlarged(factor))
 
 
-def read_image(path: Path, white: float | None = None) -> ImageFile:
+def read_image(path: Path, white: float | None = None, mask: Mask | None = None) -> ImageFile:
     """Read a file with all that `write_image` needs to write it back.
 
     Args:
         path: the image file.
         white: sample value that becomes 1; by default the largest that the type can hold, or 1 for
             floats.
+        mask: marks missing pixels, which may have any value.
 
     Raises:
-        UsageError, LocregError: as `read_samples`.
+        UsageError, LocregError: as `read_samples`, or when the mask does not fit.
     """
-    samples, metadata, form = _decoded(path, white)
-    return image_of(samples, metadata, form, white)
+    return image_of(*_decoded(path), path, white, mask)
 
 
 def image_of(
-    samples: Samples, metadata: Metadata, form: TiffForm | None, white: float | None
+    samples: Samples,
+    metadata: Metadata,
+    form: TiffForm | None,
+    name: object,
+    white: float | None,
+    mask: Mask | None,
 ) -> ImageFile:
-    """An image from what was decoded and has passed `check_values`."""
+    """An image from what was decoded; see `read_image`."""
+    height, width, _ = samples.values.shape
+    size = (height, width)
+    missing = None if mask is None else mask.of_image(size, metadata.orientation, name)
+    check_values(samples, name, white, missing)
     notes = []
     if samples.values.dtype.name in ("float16", "float64"):
         notes.append(f"{samples.values.dtype} samples are written as float32.")
     single = _in_single_precision(samples)
     alpha = single.values[:, :, -1:].transpose(2, 0, 1) if single.alpha else None
     pixels = to_unit_range(np.ascontiguousarray(single.opaque.transpose(2, 0, 1)), white)
+    if missing is not None:
+        usable = (np.abs(pixels) <= _MOST).all(0)  # no NaN, no value that stands for no data
+        pixels[:, missing & ~usable] = 0
     sample_type = single.values.dtype.name
-    return ImageFile(pixels, alpha, sample_type, metadata, white, form, tuple(notes))
+    return ImageFile(pixels, alpha, sample_type, metadata, white, form, missing, tuple(notes))
 
 
 def write_image(
@@ -186,18 +223,16 @@ def check_writable(path: Path, source: ImageFile | None = None, factor: int = 1)
         )
 
 
-def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
-    """Where an image file is white: (H, W) as stored.
+def read_mask(path: Path) -> Mask:
+    """The mask in an image file: missing is what is white.
 
     That is above half of the largest value of its samples, or the larger one if there are only two
     values, such as 0 and 1. What is transparent is not white.
 
-    Returns the mask and the file's orientation.
-
     Raises:
         LocregError: as `read_samples`, or when all pixels are white, or none is.
     """
-    samples, metadata, _ = _decoded(path)
+    samples, metadata, _ = _checked(path)
     level = to_unit_range(_to_channels(samples, 1, path))[0]
     if samples.alpha:
         level = level * to_unit_range(samples.values[:, :, -1])
@@ -210,7 +245,7 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
         )
     if not white.any():
         raise LocregError(f"{path} is black all over: white marks the pixels to fill.")
-    return white, metadata.orientation
+    return Mask(white, metadata.orientation)
 
 
 def read_samples(path: ImageSource, white: float | None = None) -> NDArray[Any]:
@@ -221,7 +256,7 @@ def read_samples(path: ImageSource, white: float | None = None) -> NDArray[Any]:
         LocregError: when the file is missing, damaged or not an image, has several frames or an
             unsupported kind of samples, or holds values that are not finite or far above white.
     """
-    return _decoded(path, white)[0].values
+    return _checked(path, white)[0].values
 
 
 def read_channels(path: ImageSource, channels: int, white: float | None = None) -> NDArray[Any]:
@@ -230,7 +265,7 @@ def read_channels(path: ImageSource, channels: int, white: float | None = None) 
     Raises:
         UsageError, LocregError: as `read_samples`, or when the channels are no colours.
     """
-    return _to_channels(_in_single_precision(_decoded(path, white)[0]), channels, path)
+    return _to_channels(_in_single_precision(_checked(path, white)[0]), channels, path)
 
 
 def read_pixels(
@@ -256,17 +291,19 @@ def number_of_channels(path: ImageSource) -> int:
     return channels_of_other(content, path)
 
 
-def _decoded(
+def _checked(
     path: ImageSource, white: float | None = None
 ) -> tuple[Samples, Metadata, TiffForm | None]:
+    decoded = _decoded(path)
+    check_values(decoded[0], path, white)
+    return decoded
+
+
+def _decoded(path: ImageSource) -> tuple[Samples, Metadata, TiffForm | None]:
     content = _content(path)
-    form = None
     if content.startswith(MAGIC):
-        samples, metadata, form = read_tiff(content, path)
-    else:
-        samples, metadata = read_other(content, path)
-    check_values(samples, path, white)
-    return samples, metadata, form
+        return read_tiff(content, path)
+    return *read_other(content, path), None
 
 
 def _content(path: ImageSource) -> bytes:
@@ -287,7 +324,8 @@ def _content(path: ImageSource) -> bytes:
 def _in_single_precision(samples: Samples) -> Samples:
     if samples.values.dtype.kind != "f":
         return samples
-    return replace(samples, values=samples.values.astype(np.float32, copy=False))
+    with np.errstate(over="ignore"):  # only of missing pixels
+        return replace(samples, values=samples.values.astype(np.float32, copy=False))
 
 
 def _to_channels(samples: Samples, channels: int, path: ImageSource) -> NDArray[Any]:

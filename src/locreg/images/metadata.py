@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
+from locreg.images.photoshop import MOST_IN_JPEG
 from locreg.images.png_chunks import Chunk
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Metadata:
         profile: ICC profile.
         exif: EXIF, a small TIFF structure.
         xmp: XMP, an XML text.
-        iptc: IPTC, as the format stores it.
-        iptc_of_tiff: whether that format is TIFF; others store it in another way.
+        iptc: IPTC.
+        photoshop: image resources of Photoshop, which may hold the same IPTC.
         orientation: the EXIF code of how viewers turn and flip the pixels; 1: not at all.
         resolution: None if the file has none.
         description: the ImageDescription of TIFF.
@@ -80,7 +81,7 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
-    iptc_of_tiff: bool = False
+    photoshop: bytes | None = None
     orientation: int = 1
     resolution: Resolution | None = None
     description: str | None = None
@@ -100,14 +101,16 @@ class Metadata:
 
 def what_is_lost(metadata: Metadata, suffix: str) -> list[str]:
     """What a file with this suffix cannot keep of the metadata, in words."""
-    tiff, png = suffix in (".tif", ".tiff"), suffix == ".png"
+    tiff, png, jpeg = (suffix in s for s in ((".tif", ".tiff"), (".png",), (".jpg", ".jpeg")))
     unitless = metadata.resolution is not None and metadata.resolution.unit == "none"
+    resources = len(metadata.photoshop or b"")
     found = {
         "further tags of TIFF": bool(metadata.tags) and not tiff,
         "a resolution without unit": unitless and not tiff,
         "the gamma and colour space of PNG": bool(metadata.chunks) and not png,
         "texts of PNG": bool(metadata.texts) and not png,
-        "IPTC": metadata.iptc is not None and metadata.iptc_of_tiff != tiff,
+        "IPTC": metadata.iptc is not None and not (tiff or jpeg),
+        "Photoshop's resources": resources > (math.inf if tiff else MOST_IN_JPEG if jpeg else 0),
     }
     return [name for name, lost in found.items() if lost]
 

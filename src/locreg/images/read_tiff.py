@@ -49,13 +49,13 @@ _JPEG = (6, 7)  # compressions whose decoder makes RGB of YCbCr
 _TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
 
-DESCRIPTION, ORIENTATION, XMP, IPTC, PROFILE = 270, 274, 700, 33723, 34675
+DESCRIPTION, ORIENTATION, XMP, IPTC, PHOTOSHOP, PROFILE = 270, 274, 700, 33723, 34377, 34675
 #: Tags of how the samples are stored, and those that `Metadata` has fields for.
 OWN_TAGS = {
     *(254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284),
     *(296, 301, 317, 318, 319, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347),
     *(*range(512, 522), *range(529, 533)),
-    *(ORIENTATION, XMP, IPTC, PROFILE, EXIF, GPS, 40965, *SHARED_TAGS),
+    *(ORIENTATION, XMP, IPTC, PHOTOSHOP, PROFILE, EXIF, GPS, 40965, *SHARED_TAGS),
 }
 #: Bytes of one value of each type of tags.
 TAG_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -326,7 +326,7 @@ def page_metadata(page: TiffPage, exif: bytes | None) -> Metadata:
         exif=exif,
         xmp=stored(XMP),
         iptc=stored(IPTC),
-        iptc_of_tiff=True,
+        photoshop=stored(PHOTOSHOP),
         orientation=orientation if orientation in range(1, 9) else 1,
         resolution=_resolution(page),
         description=description if is_caption(description) else None,

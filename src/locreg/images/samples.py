@@ -89,8 +89,19 @@ def to_channels(samples: Samples, channels: int) -> NDArray[Any]:
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def check_values(samples: Samples, name: object, white: float | None) -> None:
+def check_values(
+    samples: Samples,
+    name: object,
+    white: float | None,
+    missing: NDArray[np.bool_] | None = None,
+) -> None:
     """Check that samples are finite and fit to the value of white; alpha has its own scale.
+
+    Args:
+        samples: the samples.
+        name: of their file, for errors.
+        white: sample value that is 1 in the pixels; None: the largest, or 1 for floats.
+        missing: (H, W), True where a pixel may have any value.
 
     Raises:
         UsageError: when white is not positive.
@@ -98,16 +109,23 @@ def check_values(samples: Samples, name: object, white: float | None) -> None:
     """
     if white is not None:
         check_positive("white", white)
-    values = samples.opaque
+    everything, values = samples.values, samples.opaque
     integer = np.issubdtype(values.dtype, np.integer)
     if integer and white is None:
         return
-    if not np.isfinite(samples.values).all():
-        raise LocregError(f"{name} holds NaN or infinite pixels: replace them first.")
+    if missing is not None:
+        everything, values = everything[~missing], values[~missing]
+    if not np.isfinite(everything).all():
+        way = (
+            "replace them first, or fill them with `locreg inpaint`"
+            if missing is None
+            else "the mask must mark them too"
+        )
+        raise LocregError(f"{name} holds NaN or infinite pixels: {way}.")
     if integer and white is not None and white > largest(values.dtype):
         raise LocregError(f"{name} has no values above {largest(values.dtype):g}: lower --white.")
     white = white or largest(values.dtype)
-    if np.abs(samples.values).max() > np.finfo(np.float32).max:
+    if np.abs(everything).max() > np.finfo(np.float32).max:
         raise LocregError(f"{name} holds values that float32 cannot hold: replace them first.")
     if brightest(np.abs(values), _HIGHLIGHTS) > _MOST_WHITES * white:
         raise LocregError(

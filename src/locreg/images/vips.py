@@ -11,6 +11,7 @@ import numpy as np
 from locreg.errors import LocregError
 from locreg.images.jpeg_segments import jpeg_gives_density, with_density_for_exif
 from locreg.images.metadata import Metadata, Resolution, Unit, resolution_in_exif
+from locreg.images.photoshop import HEADER, MOST_IN_JPEG, iptc_in, with_iptc
 from locreg.images.png_chunks import colour_chunks, is_animated, png_gives_density, with_chunks
 from locreg.images.samples import Samples
 
@@ -23,7 +24,8 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 
 _INTERPRETATIONS = ("b-w", "grey16", "rgb", "rgb16", "scrgb", "srgb")
 _COLOURS = ("rgb", "rgb16", "scrgb", "srgb")
-_PROFILE, _EXIF, _XMP, _IPTC = "icc-profile-data", "exif-data", "xmp-data", "iptc-data"
+_PROFILE, _EXIF, _XMP = "icc-profile-data", "exif-data", "xmp-data"
+_PHOTOSHOP = "iptc-data"  # as libvips calls the image resources of JPEG
 _TEXT = "png-comment-"  # followed by a number and the keyword
 
 
@@ -82,7 +84,7 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
         (_PROFILE, metadata.profile),
         (_EXIF, metadata.exif),
         (_XMP, metadata.xmp),
-        (_IPTC, None if metadata.iptc_of_tiff else metadata.iptc),
+        (_PHOTOSHOP, _photoshop(metadata)),
     ):
         if blob is not None:
             image.set_type(pyvips.GValue.blob_type, field, blob)
@@ -156,16 +158,27 @@ def _metadata(image: Any) -> Metadata:
     inch = "resolution-unit" in fields and image.get("resolution-unit") == "in"
     unit: Unit = "inch" if inch else "centimetre"
     scale = 25.4 if inch else 10.0
-    exif = blob(_EXIF)
+    exif, resources = blob(_EXIF), blob(_PHOTOSHOP)
+    if resources is not None:
+        resources = resources.removeprefix(HEADER)
     return Metadata(
         profile=blob(_PROFILE),
         exif=None if exif is None else exif.removeprefix(b"Exif\0\0"),
         xmp=blob(_XMP),
-        iptc=blob(_IPTC),
+        iptc=None if resources is None else iptc_in(resources),
+        photoshop=resources,
         orientation=image.get("orientation") if "orientation" in fields else 1,
         resolution=Resolution(scale * image.xres, scale * image.yres, unit),
         texts=tuple(texts),
     )
+
+
+def _photoshop(metadata: Metadata) -> bytes | None:
+    """The image resources as JPEG stores them; only IPTC if they are too long for it."""
+    resources = with_iptc(metadata.photoshop or b"", metadata.iptc)
+    if len(resources) > MOST_IN_JPEG:
+        resources = with_iptc(b"", metadata.iptc)
+    return HEADER + resources if resources else None
 
 
 def _reason(error: Any) -> str:

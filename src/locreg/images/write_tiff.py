@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.images.metadata import Metadata, parts_of_exif, shared_tags
-from locreg.images.read_tiff import DESCRIPTION, IPTC, ORIENTATION, XMP, TiffForm
+from locreg.images.read_tiff import DESCRIPTION, IPTC, ORIENTATION, PHOTOSHOP, XMP, TiffForm
 
 if TYPE_CHECKING:
     from tifffile import TiffWriter
@@ -65,8 +65,11 @@ def write_page(
     ]
     texts = [(code, _stored(text)) for code, text in shared.items() if code != DESCRIPTION]
     tags += [(code, _ASCII, len(text), text, True) for code, text in texts if text]
-    iptc = metadata.iptc if metadata.iptc_of_tiff else None
-    for code, kind, content in ((XMP, _BYTE, metadata.xmp), (IPTC, _UNDEFINED, iptc)):
+    for code, kind, content in (
+        (XMP, _BYTE, metadata.xmp),
+        (IPTC, _UNDEFINED, metadata.iptc),
+        (PHOTOSHOP, _BYTE, metadata.photoshop),
+    ):
         if content is not None:
             tags.append((code, kind, len(content), content, True))
     if metadata.orientation != 1:

@@ -14,6 +14,8 @@ from torch import Tensor
 from locreg.degradation.kernels import antialiasing_kernel, read_kernel
 from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
+from locreg.images.mask import Mask
+from locreg.images.orientation import as_stored
 from locreg.images.sources import READABLE, list_images
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
@@ -37,39 +39,34 @@ class RestoreImage(Protocol):
         """Restore the pixels y (1, C, H, W) of an image."""
 
 
-def _any_image(_: ImageFile) -> None:
-    """Accept every image."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class FileTask:
     """What `restore_files` does to each image.
 
     Attributes:
         name: such as ``"denoise"``.
-        restore: restores the pixels of an image.
+        restore_of: how an image file is restored; raises `LocregError` if it does not fit the task.
+        mask_of: the mask of the missing pixels of an image file; raises `LocregError` if there is
+            none. None: no pixel is missing.
         settings: parameters of the task, for the JSON record.
         factor: how many times larger the result is.
         inputs: further files that are read, and must not be overwritten.
-        check: raises `LocregError` for an image that does not fit the task.
-        of_file: the task for one image file, if it is another for each; raises `LocregError`.
     """
 
     name: str
-    restore: RestoreImage
+    restore_of: Callable[[ImageFile], RestoreImage]
+    mask_of: Callable[[Path], Mask] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     factor: int = 1
     inputs: tuple[Path, ...] = ()
-    check: Callable[[ImageFile], None] = _any_image
-    of_file: Callable[[Path], FileTask] | None = None
 
-    def of(self, source: Path) -> FileTask:
-        """The task for this image file.
+    def mask(self, source: Path) -> Mask | None:
+        """The mask of the missing pixels of an image file; None if no pixel is missing.
 
         Raises:
-            LocregError: when there is none.
+            LocregError: when it cannot be read.
         """
-        return self if self.of_file is None else self.of_file(source)
+        return None if self.mask_of is None else self.mask_of(source)
 
     @property
     def denoises(self) -> bool:
@@ -79,7 +76,7 @@ class FileTask:
 
 def denoise_task() -> FileTask:
     """Remove noise: `locreg.restore`."""
-    return FileTask(name="denoise", restore=restore)
+    return FileTask(name="denoise", restore_of=lambda _: restore)
 
 
 def deblur_task(
@@ -88,7 +85,8 @@ def deblur_task(
     """Undo a known blur: `locreg.deblur`.
 
     Args:
-        kernel: gaussian:SIZE:STD, uniform:SIZE, a .npy file or an image file (`read_kernel`).
+        kernel: gaussian:SIZE:STD, uniform:SIZE, a .npy file or an image file (`read_kernel`), as
+            viewers show the blur in the image.
         normalize_kernel: divide a kernel from a file by its sum.
         border: see `locreg.deblur`.
 
@@ -96,9 +94,13 @@ def deblur_task(
         LocregError: when the kernel is unfit or cannot be read.
     """
     matrix = read_kernel(kernel, normalize=normalize_kernel)
+
+    def restore_of(image: ImageFile) -> RestoreImage:
+        return partial(deblur, kernel=as_stored(matrix, image.orientation), border=border)
+
     return FileTask(
         name="deblur",
-        restore=partial(deblur, kernel=matrix, border=border),
+        restore_of=restore_of,
         settings={"kernel": kernel, "border": border},
         inputs=(Path(kernel),),
     )
@@ -112,32 +114,26 @@ def inpaint_task(mask: Path) -> FileTask:
     Raises:
         LocregError: when the mask cannot be read, or marks no pixel or every pixel.
     """
+
+    def restore_of(image: ImageFile) -> RestoreImage:
+        assert image.missing is not None  # it was read with its mask
+        return partial(inpaint, known=torch.from_numpy(~image.missing))
+
     if mask.is_dir():
-        return FileTask(
-            name="inpaint",
-            restore=restore,  # not called: each image has a task of its own
-            settings={"mask": str(mask)},
-            inputs=tuple(list_images(mask)),
-            of_file=lambda source: inpaint_task(_mask_of(source, mask)),
-        )
-    missing, mask_orientation = read_mask(mask)
-    known = torch.from_numpy(~missing)
+        inputs, only = tuple(list_images(mask)), None
+    else:
+        inputs, only = (mask,), read_mask(mask)
 
-    def check(image: ImageFile) -> None:
-        if image.orientation != mask_orientation:
-            size = image.pixels.shape[1:]
-            _check_orientations(size, missing.shape, image.orientation, mask_orientation)
+    def mask_of(source: Path) -> Mask:
+        return only or _mask_in(mask, source)
 
+    settings = {"mask": str(mask)}
     return FileTask(
-        name="inpaint",
-        restore=partial(inpaint, known=known),
-        settings={"mask": str(mask)},
-        inputs=(mask,),
-        check=check,
+        name="inpaint", restore_of=restore_of, mask_of=mask_of, settings=settings, inputs=inputs
     )
 
 
-def _mask_of(source: Path, masks: Path) -> Path:
+def _mask_in(masks: Path, source: Path) -> Mask:
     """The mask of an image: in the same subfolder of the masks, or else in the folder itself."""
     parts = source.with_suffix("").parts
     for depth in range(len(parts), 0, -1):
@@ -145,7 +141,7 @@ def _mask_of(source: Path, masks: Path) -> Path:
         for suffix in READABLE:
             found = masks / name.with_name(name.name + suffix)
             if not name.is_absolute() and found.exists():
-                return found
+                return read_mask(found)
     raise LocregError(f"{masks} holds no mask for {source}: give one named {source.stem}.png.")
 
 
@@ -159,23 +155,7 @@ def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> File
     antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
     return FileTask(
         name="upscale",
-        restore=partial(upscale, factor=factor, antialiasing=antialiasing),
+        restore_of=lambda _: partial(upscale, factor=factor, antialiasing=antialiasing),
         settings={"factor": factor, "antialiasing": antialiasing},
         factor=factor,
-    )
-
-
-def _check_orientations(
-    image: tuple[int, ...], mask: tuple[int, ...], orientation: int, mask_orientation: int
-) -> None:
-    """Refuse a mask whose EXIF orientation differs, unless its size shows how it is meant.
-
-    Otherwise a mask drawn over the photograph, as a viewer shows it, would fill the wrong place.
-    """
-    on_its_side = (orientation >= 5) != (mask_orientation >= 5)
-    if on_its_side and image[0] != image[1] and image == mask:
-        return
-    raise LocregError(
-        "the image and its mask have different EXIF orientations "
-        f"({orientation} and {mask_orientation}): save both upright, without this tag."
     )

@@ -29,11 +29,11 @@ def has_highlights(y: Tensor, level: float) -> bool:
     return bool(y.amax() > max(_HIGHLIGHT, 1 + _MOST_NOISE * level))
 
 
-def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
+def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) -> MeasuredNoise:
     """The noise of images y (B, C, H, W) of the same kind, for denoising.
 
-    What the options leave open is measured: kind, level, gain, read noise. The levels of a batch
-    are averaged.
+    What the options leave open is measured where pixels are known (H, W), by default everywhere:
+    kind, level, gain, read noise. The levels of a batch are averaged.
 
     Raises:
         LocregError: when y is too small to measure, or its level shows that pixels are not in
@@ -45,7 +45,7 @@ def find_noise(y: Tensor, options: RestoreOptions) -> MeasuredNoise:
     if options.gain is not None and options.read_noise is not None:
         return growing_noise(y, options.gain, options.read_noise)
     kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"
-    found = [measure_noise(_without_highlights(image[None]), kind) for image in y]
+    found = [measure_noise(_without_highlights(image[None]), kind, known) for image in y]
     level = sum(noise.level for noise in found) / len(found)
     check_estimate(level)
     first = found[0]
@@ -72,13 +72,13 @@ def with_noise(options: RestoreOptions, noise: MeasuredNoise) -> RestoreOptions:
     return replace(options, noise=noise.kind, gain=noise.gain, read_noise=noise.read_noise)
 
 
-def noise_of_level(y: Tensor, sigma: float) -> MeasuredNoise:
-    """Noise of a given level in an image y (1, C, H, W); its kind is found in the image.
+def noise_of_level(y: Tensor, sigma: float, known: Tensor | None = None) -> MeasuredNoise:
+    """Noise of a given level in an image y (1, C, H, W); its kind is found where it is known.
 
     In an image too small to find it, the noise counts as white.
     """
     try:
-        found = measure_noise(y)
+        found = measure_noise(y, known=known)
     except LocregError:
         return MeasuredNoise(kind="white", level=sigma)
     return MeasuredNoise(kind="white" if found.kind == "white" else "camera", level=sigma)

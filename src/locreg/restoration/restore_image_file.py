@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,13 +19,20 @@ from locreg.images.image_file import ImageFile, check_writable, read_image, writ
 from locreg.images.metadata import what_is_lost
 from locreg.images.samples import brightest, hint_at_unused_range, is_grey
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.restoration.batch import estimates_noise
 from locreg.restoration.channels import measured_apart
 from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
 from locreg.restoration.file_tasks import FileTask
-from locreg.restoration.find_noise import find_noise, noise_of_level, with_noise
+from locreg.restoration.find_noise import (
+    find_noise,
+    level_for_inversion,
+    noise_of_level,
+    with_noise,
+)
 from locreg.restoration.jobs import Job
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.result import Restoration
+from locreg.restoration.tasks import fill
 from locreg.solvers.solution import OnStep, Status
 
 log = logging.getLogger(__name__)
@@ -124,12 +131,10 @@ def restore_image_file(
     Raises:
         UsageError, LocregError: when that fails; nothing is written then.
     """
-    task = task.of(job.source)
-    image = read_image(job.source, options.white)
+    image = read_image(job.source, options.white, task.mask(job.source))
     tell_about(image, job, options, events)
     check_writable(job.target, image, task.factor)
     with named_in_errors(job.source):
-        task.check(image)
         found = restore_image(image, job.source.name, task, options, events, weights)
     write_image(job.target, found.pixels, image.enlarged(task.factor), quality=options.quality)
     return RestoredFile(
@@ -139,7 +144,8 @@ def restore_image_file(
 
 def tell_about(image: ImageFile, job: Job, options: FileOptions, events: Events) -> None:
     """Say what a user should know about an image before it is restored."""
-    hint = hint_at_unused_range(brightest(image.pixels))
+    seen = image.pixels if image.known is None else image.pixels[:, image.known]
+    hint = hint_at_unused_range(brightest(seen))
     if hint is not None and image.sample_type == "uint16" and options.white is None:
         events.message(f"{job.source}: {hint}")
     for note in image.notes:
@@ -172,22 +178,27 @@ def restore_image(
     Raises:
         UsageError, LocregError: as `locreg.restore`, or when the energy grew without bound.
     """
-    y = torch.from_numpy(image.pixels)[None].to(torch_device(options.device))
+    y, known = as_visible(image, torch_device(options.device))
     chosen = weights_for(image, options)
-    regularizer = weights.get(chosen)
+    regularizer, restore = weights.get(chosen), task.restore_of(image)
 
     def restored(y: Tensor) -> Restoration:
         settings = options.restoration
-        if task.denoises and regularizer.removes_white_noise and takes_energy(settings):
-            settings = _describe_noise(y, settings)
+        if not task.denoises:
+            settings = _for_inversion(y, settings, regularizer, known)
+        elif regularizer.removes_white_noise and takes_energy(settings):
+            settings = _describe_noise(y, settings, known)
         solver = chosen_solver(settings, regularizer, denoising=task.denoises)
         with events.progress(name, solver.steps) as on_step:
-            return task.restore(y, regularizer, options=settings, on_step=on_step)
+            return restore(y, regularizer, options=settings, on_step=on_step)
 
     restoration = measured_apart(restored, y) if _is_measured(image) else restored(y)
     if restoration.solution.status is Status.FAILED:
         raise LocregError("the energy grew without bound: use a smaller lam.")
-    return RestoredImage(restoration.image[0].cpu().numpy(), restoration, chosen, regularizer)
+    pixels = restoration.image[0].cpu().numpy()
+    if image.hidden is not None and task.factor == 1:
+        pixels[:, image.hidden] = image.pixels[:, image.hidden]
+    return RestoredImage(pixels, restoration, chosen, regularizer)
 
 
 def weights_for(image: ImageFile, options: FileOptions) -> str:
@@ -212,12 +223,34 @@ def named_in_errors(source: object) -> Iterator[None]:
         raise type(error)(f"{source}: {error}") from None
 
 
-def _describe_noise(y: Tensor, options: RestoreOptions) -> RestoreOptions:
+def as_visible(image: ImageFile, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The pixels (1, C, H, W) of an image, and where they are known (H, W) if not everywhere.
+
+    What is transparent gets the colours around it. Its own mean nothing, and would colour the edge
+    of what can be seen.
+    """
+    y = torch.from_numpy(image.pixels)[None].to(device)
+    if image.hidden is not None:
+        y = fill(y, torch.from_numpy(~image.hidden).to(device))
+    known = image.known
+    return y, None if known is None else torch.from_numpy(known).to(device)
+
+
+def _describe_noise(y: Tensor, options: RestoreOptions, known: Tensor | None) -> RestoreOptions:
     """Options that describe the noise of y (1, C, H, W): what they leave open is measured."""
     level = options.level
     if level is None or options.noise != "auto":
-        return with_noise(options, find_noise(y, options))
-    return with_noise(options, noise_of_level(y, level))
+        return with_noise(options, find_noise(y, options, known))
+    return with_noise(options, noise_of_level(y, level, known))
+
+
+def _for_inversion(
+    y: Tensor, options: RestoreOptions, regularizer: LocalRegularizer, known: Tensor | None
+) -> RestoreOptions:
+    """Options with the noise level of what is known of y (1, C, H, W)."""
+    if known is None or not estimates_noise(options, regularizer):
+        return options
+    return replace(options, sigma=level_for_inversion(y, known))
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:

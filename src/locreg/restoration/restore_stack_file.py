@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError
 from locreg.images.files import replacing
 from locreg.images.image_file import ImageFile, check_writable, image_of, samples_of
-from locreg.images.samples import check_values
+from locreg.images.mask import Mask
 from locreg.images.tiff_stack import TiffStack, opened_stack
 from locreg.images.write_tiff import tiff_form, tiff_writer, write_page
 from locreg.restoration.file_tasks import FileTask
@@ -29,6 +28,7 @@ from locreg.restoration.restore_image_file import (
     Events,
     LoadedWeights,
     RestoredFile,
+    as_visible,
     named_in_errors,
     restore_image,
     tell_about,
@@ -52,15 +52,15 @@ def restore_stack_file(
     Raises:
         UsageError, LocregError: when that fails; nothing is written then.
     """
-    task = task.of(job.source)
+    mask = task.mask(job.source)
     independent = options.pages == "independent"
     with opened_stack(job.source, options.axes, independent=independent) as stack:
-        before = _plane(stack, 0, options)
+        before = _plane(stack, 0, options, mask)
         tell_about(before, job, options, events)
         _check_target(job.target, before, task)
         size = stack.size * task.factor**2
         with named_in_errors(job.source):
-            by_channel = {} if independent else _by_channel(stack, task, options, weights)
+            by_channel = {} if independent else _by_channel(stack, task, options, weights, mask)
         first, seconds = None, 0.0
         with (
             replacing(job.target) as temporary,
@@ -68,9 +68,8 @@ def restore_stack_file(
         ):
             for number, channel in enumerate(stack.channels):
                 name = f"{job.source.name} {number + 1}/{len(stack.pages)}"
-                image = _plane(stack, number, options)
+                image = _plane(stack, number, options, mask)
                 with named_in_errors(f"{job.source}, plane {number + 1}"):
-                    task.check(image)
                     chosen = by_channel.get(channel, options)
                     plane = restore_image(image, name, task, chosen, events, weights)
                 _write_plane(writer, image.enlarged(task.factor), plane.pixels)
@@ -96,10 +95,9 @@ def _write_plane(writer: TiffWriter, source: ImageFile, pixels: NDArray[np.float
     write_page(writer, samples.values, form, source.metadata)
 
 
-def _plane(stack: TiffStack, number: int, options: FileOptions) -> ImageFile:
-    samples, metadata, form = stack.plane(number)
-    check_values(samples, f"{stack.path}, plane {number + 1},", options.white)
-    return image_of(samples, metadata, form, options.white)
+def _plane(stack: TiffStack, number: int, options: FileOptions, mask: Mask | None) -> ImageFile:
+    name = f"{stack.path}, plane {number + 1},"
+    return image_of(*stack.plane(number), name, options.white, mask)
 
 
 def _check_target(target: Path, plane: ImageFile, task: FileTask) -> None:
@@ -109,7 +107,11 @@ def _check_target(target: Path, plane: ImageFile, task: FileTask) -> None:
 
 
 def _by_channel(
-    stack: TiffStack, task: FileTask, options: FileOptions, weights: LoadedWeights
+    stack: TiffStack,
+    task: FileTask,
+    options: FileOptions,
+    weights: LoadedWeights,
+    mask: Mask | None,
 ) -> dict[int, FileOptions]:
     """For each channel, the options with its noise, pooled over some of its planes."""
     return {
@@ -119,6 +121,7 @@ def _by_channel(
             task,
             options,
             weights,
+            mask,
         )
         for channel in sorted(set(stack.channels))
     }
@@ -130,22 +133,22 @@ def _pooled(
     task: FileTask,
     options: FileOptions,
     weights: LoadedWeights,
+    mask: Mask | None,
 ) -> FileOptions:
     """The options with the noise of some planes."""
     settings = options.restoration
-    regularizer = weights.get(weights_for(_plane(stack, numbers[0], options), options))
+    regularizer = weights.get(weights_for(_plane(stack, numbers[0], options, mask), options))
     if settings.sigma != "auto" or regularizer.learned_level is not None:
         return options
 
-    def planes() -> Iterator[Tensor]:
+    def planes() -> Iterator[tuple[Tensor, Tensor | None]]:
         for number in numbers[:: -(-len(numbers) // _MEASURED)]:
-            pixels = torch.from_numpy(_plane(stack, number, options).pixels)
-            yield pixels[None].to(torch_device(options.device))
+            yield as_visible(_plane(stack, number, options, mask), torch_device(options.device))
 
     if not task.denoises:
-        level = float(np.mean([level_for_inversion(y) for y in planes()]))
+        level = float(np.mean([level_for_inversion(y, known) for y, known in planes()]))
         return replace(options, restoration=replace(settings, sigma=level))
-    noise = _pooled_noise([find_noise(y, settings) for y in planes()])
+    noise = _pooled_noise([find_noise(y, settings, known) for y, known in planes()])
     if regularizer.removes_white_noise:
         return replace(options, restoration=with_noise(settings, noise))
     return replace(options, restoration=replace(settings, sigma=noise.level))
