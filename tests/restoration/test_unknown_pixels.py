@@ -1,0 +1,111 @@
+"""Pixels whose values mean nothing: missing under a mask, or transparent."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import locreg
+from conftest import save_picture
+from locreg.errors import LocregError
+from locreg.images.image_file import read_samples
+from locreg.images.orientation import as_seen, as_stored
+
+FAST = locreg.RestoreOptions(steps=3)
+
+
+@pytest.fixture
+def options(weight_file):
+    return locreg.FileOptions(weights=str(weight_file), restoration=FAST)
+
+
+@pytest.fixture
+def picture():
+    """A noisy colour image of 80x96 pixels, in [0, 1]."""
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[0:80, 0:96] / 96
+    smooth = 0.5 + 0.3 * np.stack([np.sin(5 * x), np.cos(4 * y), x * y], axis=2)
+    return (smooth + 0.05 * random.standard_normal(smooth.shape)).astype(np.float32)
+
+
+@pytest.fixture
+def missing(tmp_path):
+    mask = np.zeros((80, 96), np.uint8)
+    mask[30:36, 20:50] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return mask > 0
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -9999.0, 3e38, 40.0])
+def test_missing_pixels_may_have_any_value(tmp_path, options, picture, missing, nothing):
+    """They change neither the result nor the noise level that is found."""
+    found = []
+    for name, value in (("a.tif", 0.5), ("b.tif", nothing)):
+        pixels = picture.copy()
+        pixels[missing] = value
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb")
+        task = locreg.inpaint_task(tmp_path / "mask.png")
+        locreg.restore_files(tmp_path / name, tmp_path / f"out-{name}", task, options)
+        found.append(tifffile.imread(tmp_path / f"out-{name}"))
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_array_equal(*found)
+
+
+def test_what_is_no_number_must_be_missing(tmp_path, options, picture, missing):
+    picture[missing] = np.nan
+    picture[0, 0, 1] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb")
+    for task, words in (
+        (locreg.inpaint_task(tmp_path / "mask.png"), "the mask must mark them too"),
+        (locreg.denoise_task(), "fill them with `locreg inpaint`"),
+    ):
+        with pytest.raises(LocregError, match=words):
+            locreg.restore_files(tmp_path / "a.tif", tmp_path / "b.tif", task, options)
+    assert not (tmp_path / "b.tif").exists()
+
+
+@pytest.mark.parametrize("task", [locreg.denoise_task, locreg.upscale_task])
+def test_colours_that_nobody_sees_change_nothing_that_is_seen(tmp_path, options, picture, task):
+    """Otherwise the edge of what is cut out of a picture gets a rim of them."""
+    random = np.random.default_rng(2)
+    found, levels = [], []
+    hidden = np.zeros((80, 96), bool)
+    hidden[:, 60:] = True
+    for name, colours in (("a.png", 0), ("b.png", random.integers(0, 256, (80, 96, 3)))):
+        samples = np.dstack([(picture.clip(0, 1) * 255).round(), np.full((80, 96), 255)])
+        samples = samples.astype(np.uint8)
+        samples[hidden, :3] = np.broadcast_to(colours, (80, 96, 3))[hidden]
+        samples[hidden, 3] = 0
+        save_picture(tmp_path / name, samples, "srgb")
+        events = locreg.Events(restored=lambda file: levels.append(file.restoration.sigma))
+        locreg.restore_files(tmp_path / name, tmp_path / f"out-{name}", task(), options, events)
+        found.append(read_samples(tmp_path / f"out-{name}"))
+        if task is locreg.denoise_task:
+            np.testing.assert_array_equal(found[-1][hidden], samples[hidden])
+    assert levels[0] == levels[1]
+    seen = found[0][..., 3] > 0
+    assert seen.any()
+    np.testing.assert_array_equal(found[0][seen], found[1][seen])
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
+def test_a_kernel_is_that_of_the_picture_as_it_is_seen(tmp_path, options, picture, orientation):
+    kernel = np.zeros((3, 5), np.float32)
+    kernel[0, 0], kernel[1, 2], kernel[1, 4] = 0.2, 0.5, 0.3
+    np.save(tmp_path / "kernel.npy", kernel)
+    samples = (picture.clip(0, 1) * 255).round().astype(np.uint8)
+    stored = np.moveaxis(as_stored(np.moveaxis(samples, -1, 0), orientation), 0, -1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(samples).save(tmp_path / "upright.png")
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    options = replace(options, ensemble=True)  # the same for turned images
+    task = locreg.deblur_task(str(tmp_path / "kernel.npy"))
+    for name in ("upright", "turned"):
+        locreg.restore_files(tmp_path / f"{name}.png", tmp_path / f"{name}.tif", task, options)
+    turned = as_seen(np.moveaxis(tifffile.imread(tmp_path / "turned.tif"), -1, 0), orientation)
+    upright = np.moveaxis(tifffile.imread(tmp_path / "upright.tif"), -1, 0)
+    assert np.abs(turned.astype(int) - upright).max() <= 1
+    assert np.abs(upright.astype(int) - np.moveaxis(samples, -1, 0)).max() > 5
