@@ -101,7 +101,7 @@ def measure_noise(
     if kind == "white":
         return MeasuredNoise(kind="white", level=white)
     places = _measure(x[0], known)
-    if len(places.weight) < _FEWEST_PLACES:
+    if len(places.weight) < _FEWEST_PLACES or not places.weight.any():
         return MeasuredNoise(kind="white", level=white)
     usual = math.exp(np.average(places.log_level, weights=places.weight))
     independent = white >= _WHITE_SHARE * usual

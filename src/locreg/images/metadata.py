@@ -24,6 +24,7 @@ _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _INTEROPERABILITY = 0xA005  # a pointer in such a part
 #: The tags that TIFF and EXIF share: description, maker, model, software, date, artist, copyright.
 SHARED_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+COMMENT = "Comment"
 _HEADER = b"Exif\0\0"
 
 
@@ -71,7 +72,7 @@ class Metadata:
         orientation: the EXIF code of how viewers turn and flip the pixels; 1: not at all.
         resolution: None if the file has none.
         description: the ImageDescription of TIFF.
-        texts: comments with their keywords, as in PNG.
+        texts: comments with their keywords, as in PNG; that of JPEG has the keyword `COMMENT`.
         chunks: chunks of PNG that say how the colours are meant.
         tags: further tags of TIFF, in the order of bytes of ``big_endian``.
         big_endian: whether the numbers in ``tags`` begin with their highest byte.
@@ -104,11 +105,12 @@ def what_is_lost(metadata: Metadata, suffix: str) -> list[str]:
     tiff, png, jpeg = (suffix in s for s in ((".tif", ".tiff"), (".png",), (".jpg", ".jpeg")))
     unitless = metadata.resolution is not None and metadata.resolution.unit == "none"
     resources = len(metadata.photoshop or b"")
+    comments = [key for key, _ in metadata.texts if not (jpeg and key == COMMENT)]
     found = {
         "further tags of TIFF": bool(metadata.tags) and not tiff,
         "a resolution without unit": unitless and not tiff,
         "the gamma and colour space of PNG": bool(metadata.chunks) and not png,
-        "texts of PNG": bool(metadata.texts) and not png,
+        "comments": bool(comments) and not png,
         "IPTC": metadata.iptc is not None and not (tiff or jpeg),
         "Photoshop's resources": resources > (math.inf if tiff else MOST_IN_JPEG if jpeg else 0),
     }

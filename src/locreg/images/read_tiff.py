@@ -289,10 +289,13 @@ def _check_storage(page: TiffPage, name: object) -> None:
 
 
 def _from_palette(page: TiffPage, values: NDArray[Any]) -> NDArray[Any]:
-    """The colours that the samples stand for: 8 bits, or 16 if the palette needs them."""
+    """The colours that the samples stand for: 8 bits, or 16 if the palette needs them.
+
+    Programs multiply 8 bits by 257, as they should, or by 256.
+    """
     palette = np.asarray(page.colormap)
-    if not (palette % 257).any():
-        palette = (palette // 257).astype(np.uint8)
+    if not (palette % 257).any() or not (palette % 256).any():
+        palette = (palette // 256).astype(np.uint8)
     return np.moveaxis(palette[:, values[:, :, 0]], 0, -1)
 
 

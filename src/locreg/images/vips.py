@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from locreg.errors import LocregError
-from locreg.images.jpeg_segments import jpeg_gives_density, with_density_for_exif
-from locreg.images.metadata import Metadata, Resolution, Unit, resolution_in_exif
+from locreg.images.exif_part import without_resolution
+from locreg.images.jpeg_segments import (
+    jpeg_comment,
+    jpeg_gives_density,
+    with_comment,
+    with_density_for_exif,
+)
+from locreg.images.metadata import COMMENT, Metadata, Resolution, Unit, resolution_in_exif
 from locreg.images.photoshop import HEADER, MOST_IN_JPEG, iptc_in, with_iptc
 from locreg.images.png_chunks import colour_chunks, is_animated, png_gives_density, with_chunks
 from locreg.images.samples import Samples
@@ -51,6 +57,8 @@ def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
     metadata = replace(_metadata(image), chunks=colour_chunks(content))
     if not (png_gives_density(content) or jpeg_gives_density(content)):
         metadata = replace(metadata, resolution=resolution_in_exif(metadata.exif))
+    if comment := jpeg_comment(content):
+        metadata = replace(metadata, texts=((COMMENT, comment),))
     return Samples(values, _in_colour(image), _has_alpha(image)), metadata
 
 
@@ -100,10 +108,14 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
     no_exif = metadata.exif is None and metadata.orientation == 1
     if suffix == ".png":
         invented = (b"pHYs",) * no_resolution + (b"eXIf",) * no_exif
-        return with_chunks(content, metadata.chunks, without=invented)
-    if suffix in (".jpg", ".jpeg") and no_exif:
-        return with_density_for_exif(content, resolution)
-    return content
+        content = with_chunks(content, metadata.chunks, without=invented)
+    if suffix in (".jpg", ".jpeg"):
+        if no_exif:
+            content = with_density_for_exif(content, resolution)
+        for keyword, text in metadata.texts:
+            if keyword == COMMENT:
+                content = with_comment(content, text)
+    return without_resolution(content) if no_resolution else content
 
 
 def _save_options(suffix: str, quality: int | None) -> dict[str, Any]:
