@@ -177,3 +177,28 @@ def test_noise_of_a_camera_is_not_amplified_by_deblurring(photograph):
     assert psnr(found.image, scene[..., 3:-3, 3:-3]) > psnr(noisy, scene[..., 3:-3, 3:-3]) - 0.5
     white = deblur(noisy, locreg.load("denoise-rgb"), kernel, RestoreOptions(sigma=0.003))
     assert psnr(white.image, scene[..., 3:-3, 3:-3]) < psnr(noisy, scene[..., 3:-3, 3:-3]) - 5
+
+
+@pytest.mark.parametrize("task", ["deblur", "inpaint", "upscale"])
+def test_how_bright_a_highlight_is_changes_nothing_else(scene, regularizer, task):
+    """The sun in a float image, far above white."""
+    known = torch.ones(54, 54, dtype=torch.bool)
+    known[30:33] = False
+    run = {
+        "deblur": lambda y: deblur(y, regularizer, gaussian_kernel(5, 1.0), options),
+        "inpaint": lambda y: inpaint(y, regularizer, known, options),
+        "upscale": lambda y: upscale(y, regularizer, 2, options),
+    }
+    options = RestoreOptions(sigma=0.1, steps=3)
+    found = []
+    for brightness in (6.0, 1e3, 1e30):
+        y = scene.clone()
+        y[..., 10:14, 20:25] = brightness
+        image = run[task](y).image
+        factor = image.shape[-1] // y.shape[-1]
+        sun = image[..., 10 * factor : 14 * factor, 20 * factor : 25 * factor]
+        assert sun.amax() == pytest.approx(brightness, rel=0.5)
+        image[..., 9 * factor : 15 * factor, 19 * factor : 26 * factor] = 0
+        found.append(image)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -18,6 +18,7 @@ _AS_WHITE = 5.0
 
 
 _HIGHLIGHT = 2.0  # the least value of a highlight
+_BRIGHT = 4.0  # noise levels above white that a pixel may have
 _MOST_NOISE = 5.0  # noise levels above white that the noise of a large image may reach
 
 
@@ -27,6 +28,28 @@ def has_highlights(y: Tensor, level: float) -> bool:
     Such as the sun in a float image.
     """
     return bool(y.amax() > max(_HIGHLIGHT, 1 + _MOST_NOISE * level))
+
+
+def without_highlights(y: Tensor, level: float | None) -> Tensor:
+    """Images y (B, C, H, W) whose highlights, if there are any, are no brighter than white.
+
+    Args:
+        y: the images.
+        level: of their noise, which may reach above white; None: estimated.
+    """
+    if y.amax() <= _HIGHLIGHT:
+        return y
+    if level is None:
+        try:
+            level = estimate_sigma(y.clamp_max(1))
+        except LocregError:  # too small to estimate it
+            level = 0.0
+    return y.clamp_max(brightest_noise(level)) if has_highlights(y, level) else y
+
+
+def brightest_noise(level: float) -> float:
+    """The value from which on a pixel above white is no noise of this level."""
+    return 1 + _BRIGHT * level
 
 
 def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) -> MeasuredNoise:
@@ -45,7 +68,7 @@ def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) 
     if options.gain is not None and options.read_noise is not None:
         return growing_noise(y, options.gain, options.read_noise)
     kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"
-    found = [measure_noise(_without_highlights(image[None]), kind, known) for image in y]
+    found = [measure_noise(_clipped(image[None]), kind, known) for image in y]
     level = sum(noise.level for noise in found) / len(found)
     check_estimate(level)
     first = found[0]
@@ -58,7 +81,7 @@ def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) 
     )
 
 
-def _without_highlights(y: Tensor) -> Tensor:
+def _clipped(y: Tensor) -> Tensor:
     """An image whose highlights count as clipped, so that they are left out of a measurement."""
     if y.amax() > _HIGHLIGHT and has_highlights(y, estimate_sigma(y)):
         return y.clamp_max(1)
@@ -78,7 +101,7 @@ def noise_of_level(y: Tensor, sigma: float, known: Tensor | None = None) -> Meas
     In an image too small to find it, the noise counts as white.
     """
     try:
-        found = measure_noise(y, known=known)
+        found = measure_noise(_clipped(y), known=known)
     except LocregError:
         return MeasuredNoise(kind="white", level=sigma)
     return MeasuredNoise(kind="white" if found.kind == "white" else "camera", level=sigma)
@@ -97,7 +120,7 @@ def level_for_inversion(y: Tensor, known: Tensor | None = None) -> float:
     Raises:
         LocregError: when the image is too small, or too little of it is known.
     """
-    noise = measure_noise(y, known=known)
+    noise = measure_noise(_clipped(y), known=known)
     return noise.level * (_AS_WHITE if noise.kind == "camera" else 1.0)
 
 

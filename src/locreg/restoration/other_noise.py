@@ -18,13 +18,11 @@ from locreg.restoration.defaults import (
     FINE_SHARE,
     takes_coarse_step,
 )
-from locreg.restoration.find_noise import has_highlights, with_noise
+from locreg.restoration.find_noise import brightest_noise, has_highlights, with_noise
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.result import Restoration, residual_of
 from locreg.solvers.options import GradientStepOptions
 from locreg.solvers.solution import OnStep, Solution
-
-_BRIGHT = 4.0  # noise levels above white from which on a pixel is left as it is
 
 
 class Restore(Protocol):
@@ -103,7 +101,7 @@ def around_highlights(images: NoisyImages) -> Restoration:
     No training has seen such values. What white and its noise do not explain stays as it is, and
     counts as white for the other pixels.
     """
-    highest = 1 + _BRIGHT * images.noise.level
+    highest = brightest_noise(images.noise.level)
     dimmed = images.mapped(lambda x: x.clamp_max(highest))
     found = dimmed.denoised(with_noise(images.options, images.noise))
     return images.result(found, torch.where(images.y > highest, images.y, found.image))

@@ -24,7 +24,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image
 from locreg.restoration.channels import each_channel, restores_channels_apart
-from locreg.restoration.find_noise import level_for_inversion
+from locreg.restoration.find_noise import level_for_inversion, without_highlights
 from locreg.restoration.inputs import Observation, as_images
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore_alike
@@ -108,10 +108,10 @@ def inpaint(
     if known.dim() != 2:
         raise LocregError(f"known must have the shape (H, W), got {tuple(known.shape)}.")
     known = known.to(y.device) > 0
+    y = torch.where(known, y, 0)
 
     def invert(y: Tensor, options: RestoreOptions) -> Restoration:
         operator = inpainting(known, (y.shape[1], y.shape[2], y.shape[3]), y.device)
-        y = torch.where(known, y, 0)
         return restore_alike(
             y,
             regularizer,
@@ -183,12 +183,23 @@ def _each_image(
     y: Tensor,
     options: RestoreOptions,
 ) -> Restoration:
-    """Invert images, and the channels one by one if the regularizer is for grey images only."""
+    """Invert images, and the channels one by one if the regularizer is for grey images only.
+
+    What highlights such as the sun have above white is left out, and added to the result: no
+    training has seen such values, which would do harm far around them.
+    """
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
+        dimmed = without_highlights(y[which], options.level)
         if restores_channels_apart(regularizer, y):
-            return each_channel(lambda channels: invert(channels, options), y[which])
-        return invert(y[which], options)
+            found = each_channel(lambda channels: invert(channels, options), dimmed)
+        else:
+            found = invert(dimmed, options)
+        if torch.equal(dimmed, y[which]):
+            return found
+        excess, size = y[which] - dimmed, found.image.shape[-2:]
+        grown = F.interpolate(excess, size=size, mode="bilinear", align_corners=False)
+        return replace(found, image=found.image + grown)
 
     return each_image(of_images, len(y), options, regularizer)
 
