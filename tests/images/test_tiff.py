@@ -1,6 +1,7 @@
 """TIFF files of other people's making: every sample comes back, or the file is refused."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -243,4 +244,20 @@ def test_a_value_too_large_for_single_precision_is_refused(tmp_path):
     values[3, 4] = 1e300
     tifffile.imwrite(tmp_path / "a.tif", values)
     with pytest.raises(LocregError, match="float32 cannot hold"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tag", [256, 257, 277])
+def test_a_page_without_pixels_is_refused_at_once(tmp_path, tag):
+    """With a height of -128, tifffile looks for pages without end."""
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (number,) = struct.unpack_from("<H", content, start)
+    for entry in range(start + 2, start + 2 + 12 * number, 12):
+        if struct.unpack_from("<H", content, entry) == (tag,):
+            signed_byte = 6
+            struct.pack_into("<HIi", content, entry + 2, signed_byte, 1, 128)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(LocregError, match="damaged"):
         read_image(tmp_path / "a.tif")

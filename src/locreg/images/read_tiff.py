@@ -207,9 +207,12 @@ def full_pages(file: TiffFile, name: object) -> list[TiffPage]:
     """The pages that are neither smaller copies nor masks.
 
     Raises:
-        LocregError: when there is none: a smaller copy hides the picture.
+        LocregError: when there is none, since a smaller copy hides the picture; or when a page has
+            no pixels, with which the library would not come to an end.
     """
     pages = [page.aspage() for page in file.pages]
+    if any(min(page.imagewidth, page.imagelength, page.samplesperpixel) < 1 for page in pages):
+        raise LocregError(f"{name} is damaged: it has no pixels.")
     full = [page for page in pages if not page.subfiletype & 5]
     if not full:
         raise LocregError(
