@@ -79,3 +79,21 @@ def test_the_noise_level_is_found_where_half_of_the_pixels_are_missing(photograp
 def test_the_message_about_too_few_known_neighbours_asks_for_sigma():
     with pytest.raises(LocregError, match="sigma: give it"):
         estimate_sigma_of_known(torch.zeros(1, 1, 20, 20), torch.eye(20) > 0)
+
+
+def test_missing_pixels_do_not_make_the_estimate_less_exact(photograph):
+    """As long as whole patches are known."""
+    clean = torch.from_numpy(photograph).permute(2, 0, 1)[None].float() / 255
+    known = torch.ones(clean.shape[-2:], dtype=torch.bool)
+    known[:, 200:260] = False
+    for sigma in (0.0, 0.05):
+        y = add_noise(clean, sigma, seed=1) if sigma else clean
+        found = estimate_sigma(torch.where(known, y, 9.0), known)
+        assert found == pytest.approx(estimate_sigma(y), rel=0.1)
+    assert estimate_sigma(clean, known) < estimate_sigma_of_known(clean, known)
+
+
+def test_an_estimate_needs_no_whole_patches():
+    y = add_noise(torch.full((1, 1, 80, 80), 0.5), 0.1, seed=1)
+    known = torch.rand(80, 80, generator=torch.Generator().manual_seed(0)) < 0.5
+    assert estimate_sigma(y, known) == estimate_sigma_of_known(y, known)

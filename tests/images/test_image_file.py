@@ -1,6 +1,7 @@
 """Reading and writing image files: nothing is lost, and every bad file is refused by name."""
 
 import numpy as np
+import PIL.Image
 import pytest
 import pyvips
 import torch
@@ -18,6 +19,7 @@ from locreg.images.image_file import (
     read_samples,
     write_image,
 )
+from locreg.images.metadata import Metadata, what_is_lost
 from locreg.images.samples import (
     Samples,
     brightest,
@@ -280,3 +282,12 @@ def test_a_few_bright_pixels_say_nothing_about_white(tmp_path):
     scene[:, :10, :10] = 50
     write_image(tmp_path / "sun.tif", scene, ImageFile(scene, None, "float32"))
     np.testing.assert_array_equal(read_image(tmp_path / "sun.tif").pixels, scene)
+
+
+def test_what_a_very_large_file_loses_is_said():
+    exif = PIL.Image.Exif()
+    exif.get_ifd(0x8769)[0xA434] = "A lens"
+    metadata = Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0"))
+    assert what_is_lost(metadata, ".tif", 3_000_000_000) == []
+    assert "more than 4 GB" in what_is_lost(metadata, ".tif", 5_000_000_000)[0]
+    assert what_is_lost(metadata, ".png", 5_000_000_000) == []

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import locreg
 from locreg.errors import LocregError
@@ -153,3 +155,21 @@ def test_a_lack_of_memory_is_not_called_damage(tmp_path):
     with pytest.raises(LocregError, match="does not fit into the memory"):
         locreg.restore_files(tmp_path / "a.tif", tmp_path / "b.tif", task, options)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+def test_what_pages_lose_is_said(tmp_path):
+    """Pillow writes EXIF into pages; a stack keeps the tags that TIFF has, but no parts of EXIF."""
+    directory = ImageFileDirectory_v2()
+    directory[0x8769], directory.tagtype[0x8769] = {0xA434: "A lens"}, 4
+    directory[0x010F] = "A camera"
+    pages = [Image.fromarray((SCENE * 255).astype(np.uint8)) for _ in range(2)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], tiffinfo=directory)
+    messages = []
+    restoration = locreg.RestoreOptions(sigma=0)
+    options = locreg.FileOptions(pages="independent", restoration=restoration)
+    events = locreg.Events(message=messages.append)
+    target = tmp_path / "b.tif"
+    locreg.restore_files(tmp_path / "a.tif", target, locreg.denoise_task(), options, events)
+    assert [m for m in messages if "stacks cannot keep lens" in m]
+    with tifffile.TiffFile(target) as file:
+        assert file.pages[0].tags[0x010F].value == "A camera"

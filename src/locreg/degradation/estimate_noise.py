@@ -22,7 +22,7 @@ _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
 
 
-def estimate_sigma(x: Tensor) -> float:
+def estimate_sigma(x: Tensor, known: Tensor | None = None) -> float:
     """Standard deviation of the white noise in an image (1, C, H, W), on the [0, 1] scale.
 
     The smallest eigenvalues of the covariance of 8x8 patches contain noise only. The largest
@@ -34,17 +34,31 @@ def estimate_sigma(x: Tensor) -> float:
 
     Chen, Zhu, Heng, *An efficient statistical method for image noise level estimation*, ICCV 2015.
 
+    Args:
+        x: the image; missing pixels may have any finite value.
+        known: (H, W), True where a pixel is known; by default everywhere. If too few patches are
+            known, the level is that of `estimate_sigma_of_known`.
+
     Raises:
-        LocregError: when the image is too small to hold 2 patches per eigenvalue.
+        LocregError: when the image is too small to hold 2 patches per eigenvalue, or too few
+            neighbours are known.
     """
     positions = (x.shape[2] - _PATCH + 1) * (x.shape[3] - _PATCH + 1)
     if min(x.shape[2:]) < _PATCH or positions < 2 * x.shape[1] * _PATCH**2:
+        if known is not None:
+            return estimate_sigma_of_known(x, known)
         raise LocregError(
             f"An image of {x.shape[3]}x{x.shape[2]} pixels is too small to estimate its noise "
             "level: give sigma."
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
-    patches = _with_noise(_patches(x[0], apart), _patches(_isolated(x[0]), apart)[0].any(1))
+    patches, spoilt = _patches(x[0], apart), _patches(_isolated(x[0]), apart)[0].any(1)
+    if known is not None:
+        whole = _patches(known[None], apart)[0].all(1)
+        if whole.sum() < 2 * x.shape[1] * _PATCH**2:
+            return estimate_sigma_of_known(x, known)
+        patches, spoilt = patches[:, whole], spoilt[whole]
+    patches = _with_noise(patches, spoilt)
     if patches.shape[1] < 2 * patches.shape[0] * patches.shape[2]:
         return 0.0
     joint = _covariance_eigenvalues(patches.permute(1, 0, 2).flatten(1))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
-from locreg.degradation.estimate_noise import estimate_sigma, estimate_sigma_of_known
+from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.noise import NoiseKind
 from locreg.degradation.noise_network import NoiseNetwork, noise_network
 
@@ -91,13 +91,12 @@ def measure_noise(
     Args:
         x: the image.
         kind: kind of the noise; "auto" finds it.
-        known: (H, W), True where a pixel is known; by default everywhere. The level of white noise
-            is then that of `estimate_sigma_of_known`.
+        known: (H, W), True where a pixel is known; by default everywhere.
 
     Raises:
         LocregError: when the image is too small, or too little of it is known.
     """
-    white = estimate_sigma(x) if known is None else estimate_sigma_of_known(x, known)
+    white = estimate_sigma(x, known)
     if kind == "white":
         return MeasuredNoise(kind="white", level=white)
     places = _measure(x[0], known)

@@ -25,6 +25,7 @@ _INTEROPERABILITY = 0xA005  # a pointer in such a part
 #: The tags that TIFF and EXIF share: description, maker, model, software, date, artist, copyright.
 SHARED_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 COMMENT = "Comment"
+LARGEST_TIFF = 4_000_000_000  # bytes of samples; beyond, BigTIFF is written
 _HEADER = b"Exif\0\0"
 
 
@@ -100,8 +101,8 @@ class Metadata:
         return replace(self, resolution=resolution, description=description)
 
 
-def what_is_lost(metadata: Metadata, suffix: str) -> list[str]:
-    """What a file with this suffix cannot keep of the metadata, in words."""
+def what_is_lost(metadata: Metadata, suffix: str, size: int = 0) -> list[str]:
+    """What a file with this suffix, and so many bytes of samples, cannot keep, in words."""
     tiff, png, jpeg = (suffix in s for s in ((".tif", ".tiff"), (".png",), (".jpg", ".jpeg")))
     unitless = metadata.resolution is not None and metadata.resolution.unit == "none"
     resources = len(metadata.photoshop or b"")
@@ -110,6 +111,9 @@ def what_is_lost(metadata: Metadata, suffix: str) -> list[str]:
         "further tags of TIFF": bool(metadata.tags) and not tiff,
         "a resolution without unit": unitless and not tiff,
         "the gamma and colour space of PNG": bool(metadata.chunks) and not png,
+        "lens, exposure and place in more than 4 GB": tiff
+        and size > LARGEST_TIFF
+        and bool(_parts(metadata.exif or b"")),
         "comments": bool(comments) and not png,
         "IPTC": metadata.iptc is not None and not (tiff or jpeg),
         "Photoshop's resources": resources > (math.inf if tiff else MOST_IN_JPEG if jpeg else 0),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locreg.errors import LocregError
-from locreg.images.metadata import Metadata
+from locreg.images.metadata import EXIF, GPS, Metadata
 from locreg.images.read_tiff import (
     MAGIC,
     TiffForm,
@@ -58,6 +58,11 @@ class TiffStack:
         with refusing_damage(name):
             samples, form = read_page(page, name)
             return samples, page_metadata(page, None), form
+
+    @property
+    def has_exif(self) -> bool:
+        """Whether a page has parts of EXIF beside the tags that it shares with TIFF."""
+        return any(EXIF in page.tags or GPS in page.tags for page in self.pages)
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locreg.images.metadata import Metadata, parts_of_exif, shared_tags
+from locreg.images.metadata import LARGEST_TIFF, Metadata, parts_of_exif, shared_tags
 from locreg.images.read_tiff import DESCRIPTION, IPTC, ORIENTATION, PHOTOSHOP, XMP, TiffForm
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ _BYTE, _ASCII, _SHORT, _LONG, _UNDEFINED = 1, 2, 3, 4, 7  # types of tags
 _UNITS = {"none": 1, "inch": 2, "centimetre": 3}
 _INVERTED, _GREY, _RGB = 0, 1, 2
 _UNASSOCIATED = 2
-_LARGEST = 4_000_000_000  # bytes of samples in a TIFF file that is no BigTIFF
 
 
 def tiff_form(channels: int, colour: bool, alpha: bool) -> TiffForm:
@@ -48,7 +47,7 @@ def tiff_writer(file: io.BytesIO | Path, metadata: Metadata, size: int) -> TiffW
     import tifffile
 
     return tifffile.TiffWriter(
-        file, byteorder=">" if metadata.big_endian else "<", bigtiff=size > _LARGEST
+        file, byteorder=">" if metadata.big_endian else "<", bigtiff=size > LARGEST_TIFF
     )
 
 

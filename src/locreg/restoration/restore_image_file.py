@@ -132,7 +132,7 @@ def restore_image_file(
         UsageError, LocregError: when that fails; nothing is written then.
     """
     image = read_image(job.source, options.white, task.mask(job.source))
-    tell_about(image, job, options, events)
+    tell_about(image, job, task, options, events)
     check_writable(job.target, image, task.factor)
     with named_in_errors(job.source):
         found = restore_image(image, job.source.name, task, options, events, weights)
@@ -142,7 +142,9 @@ def restore_image_file(
     )
 
 
-def tell_about(image: ImageFile, job: Job, options: FileOptions, events: Events) -> None:
+def tell_about(
+    image: ImageFile, job: Job, task: FileTask, options: FileOptions, events: Events
+) -> None:
     """Say what a user should know about an image before it is restored."""
     seen = image.pixels if image.known is None else image.pixels[:, image.known]
     hint = hint_at_unused_range(brightest(seen))
@@ -151,7 +153,8 @@ def tell_about(image: ImageFile, job: Job, options: FileOptions, events: Events)
     for note in image.notes:
         events.message(f"{job.source}: {note}")
     suffix = job.target.suffix.lower()
-    if lost := what_is_lost(image.metadata, suffix):
+    size = image.pixels.size * np.dtype(image.sample_type).itemsize * task.factor**2
+    if lost := what_is_lost(image.metadata, suffix, size):
         events.message(f"{suffix} files cannot keep {', '.join(lost)} of the input.")
 
 

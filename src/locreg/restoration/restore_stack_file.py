@@ -56,7 +56,9 @@ def restore_stack_file(
     independent = options.pages == "independent"
     with opened_stack(job.source, options.axes, independent=independent) as stack:
         before = _plane(stack, 0, options, mask)
-        tell_about(before, job, options, events)
+        tell_about(before, job, task, options, events)
+        if stack.has_exif:
+            events.message("stacks cannot keep lens, exposure and place of the input.")
         _check_target(job.target, before, task)
         size = stack.size * task.factor**2
         with named_in_errors(job.source):
