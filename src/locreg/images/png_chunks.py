@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -21,6 +22,16 @@ def colour_chunks(png: bytes) -> tuple[Chunk, ...]:
 def is_animated(png: bytes) -> bool:
     """Whether a PNG file has several frames."""
     return any(name == b"acTL" for name, _ in _header(png))
+
+
+def doubled_chunk(png: bytes) -> str | None:
+    """A chunk that decides about samples or colours and is there twice; None if there is none.
+
+    Decoders differ in which of the two they take.
+    """
+    counts = Counter(name for name, _ in _header(png))
+    twice = [name for name in (b"PLTE", b"tRNS", b"iCCP", *_COLOUR) if counts[name] > 1]
+    return twice[0].decode() if twice else None
 
 
 def png_gives_density(png: bytes) -> bool:

@@ -10,6 +10,8 @@ import numpy as np
 
 from locreg.errors import LocregError
 from locreg.images.exif_part import without_resolution
+from locreg.images.gif_blocks import SIGNATURE as GIF
+from locreg.images.gif_blocks import lacks_pixels
 from locreg.images.jpeg_segments import (
     jpeg_comment,
     jpeg_gives_density,
@@ -18,7 +20,13 @@ from locreg.images.jpeg_segments import (
 )
 from locreg.images.metadata import COMMENT, Metadata, Resolution, Unit, resolution_in_exif
 from locreg.images.photoshop import HEADER, MOST_IN_JPEG, iptc_in, with_iptc
-from locreg.images.png_chunks import colour_chunks, is_animated, png_gives_density, with_chunks
+from locreg.images.png_chunks import (
+    colour_chunks,
+    doubled_chunk,
+    is_animated,
+    png_gives_density,
+    with_chunks,
+)
 from locreg.images.samples import Samples
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -139,6 +147,10 @@ def _opened(content: bytes, name: object) -> Any:
             f"{name} has {frames}: save each as a file of its own (in ImageJ: Save As, Image "
             "Sequence)."
         )
+    if chunk := doubled_chunk(content):
+        raise LocregError(f"{name} is damaged: it has two chunks {chunk}.")
+    if content.startswith(GIF) and lacks_pixels(content):
+        raise LocregError(f"{name} is damaged: its picture does not fill its size.")
     if image.coding != "none" or image.interpretation not in _INTERPRETATIONS:
         raise LocregError(f"{name} is a {image.interpretation} image: convert it to RGB first.")
     if image.format not in ("uchar", "ushort", "float"):
