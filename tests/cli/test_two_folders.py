@@ -104,6 +104,7 @@ def smallest(tmp_path):
     return fill(tmp_path / "clean", clean), fill(tmp_path / "noisy", noisy)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(locreg, smallest, tmp_path, monkeypatch):
     """The signal comes at the end of the training, while its last checkpoint is written."""
     clean, noisy = smallest

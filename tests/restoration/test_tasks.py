@@ -165,6 +165,7 @@ def test_grey_weights_restore_the_channels_of_a_colour_image(scene):
             torch.testing.assert_close(found.residual[:, channel : channel + 1], alone.residual)
 
 
+@pytest.mark.slow
 def test_noise_of_a_camera_is_not_amplified_by_deblurring(photograph):
     """The estimate counts noise that is alike in neighbouring pixels; white noise alone is tiny."""
     crop = photograph[:166, 150:316].transpose(2, 0, 1)[None].copy()
