@@ -119,3 +119,17 @@ def test_the_level_of_a_camera_counts_bright_and_dark_places_alike(scene):
     noise = 0.06 * strength * smooth
     found = measure_noise(scene + noise, "camera")
     assert found.level == pytest.approx(float(noise.square().mean().sqrt()), rel=0.25)
+
+
+def test_how_noise_grows_does_not_depend_on_missing_pixels(photograph):
+    clean = torch.from_numpy(photograph).permute(2, 0, 1)[None].float() / 255
+    generator = torch.Generator().manual_seed(0)
+    y = clean + (0.004 * clean + 1e-4).sqrt() * torch.randn(clean.shape, generator=generator)
+    known = torch.ones(y.shape[-2:], dtype=torch.bool)
+    known[:, 300:] = False
+    found = [
+        measure_noise(torch.where(known, y, value), "poisson-gaussian", known)
+        for value in (0.0, 1.0)
+    ]
+    assert found[0] == found[1]
+    assert found[0].gain == pytest.approx(0.004, rel=0.4)

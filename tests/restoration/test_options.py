@@ -62,7 +62,7 @@ def test_words_are_kept():
         ({"sigma": math.inf}, "."),
         ({"sigma": None}, "sigma must be a number or auto, got None"),
         ({"sigma": "loud"}, "sigma must be a number or auto, got 'loud'"),
-        ({"sigma": [0.1, "loud"]}, "sigma must be a number or auto, got 'loud'"),
+        ({"sigma": [0.1, "loud"]}, "sigma must be a number, got 'loud'"),
         ({"lam": -1.0}, "lam must be at least 0"),
         ({"lam": "-1"}, "lam must be at least 0"),
         ({"lam": math.nan}, "lam must be at least 0"),

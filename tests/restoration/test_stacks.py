@@ -173,3 +173,13 @@ def test_what_pages_lose_is_said(tmp_path):
     assert [m for m in messages if "stacks cannot keep lens" in m]
     with tifffile.TiffFile(target) as file:
         assert file.pages[0].tags[0x010F].value == "A camera"
+
+
+def test_measured_channels_within_a_plane_have_a_level_each(tmp_path):
+    stack = hyperstack(3, 1, 2)[:, 0].transpose(0, 2, 3, 1)
+    options = {"photometric": "minisblack", "extrasamples": ["unspecified"], "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", stack, planarconfig="contig", **options)
+    file = denoised(tmp_path / "a.tif", tmp_path / "b.tif", axes="TYX")
+    assert file.levels == pytest.approx(LEVELS, rel=0.15)
+    result = np.moveaxis(tifffile.imread(tmp_path / "b.tif"), -1, 1)
+    assert (left(result) < 0.5 * np.array(LEVELS)).all()

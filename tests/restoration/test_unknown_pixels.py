@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 import locreg
@@ -51,6 +52,30 @@ def test_missing_pixels_may_have_any_value(tmp_path, options, picture, missing, 
         found.append(tifffile.imread(tmp_path / f"out-{name}"))
     assert np.isfinite(found[0]).all()
     np.testing.assert_array_equal(*found)
+
+
+def test_missing_pixels_do_not_reach_what_is_seen_through_what_is_hidden(
+    tmp_path, options, picture, missing
+):
+    found = []
+    for name, value in (("a.png", 0), ("b.png", 255)):
+        samples = np.dstack([(picture.clip(0, 1) * 255).round(), np.full((80, 96), 255)])
+        samples = samples.astype(np.uint8)
+        samples[36:, :, 3] = 0  # right below what is missing
+        samples[missing, :3] = value
+        save_picture(tmp_path / name, samples, "srgb")
+        task = locreg.inpaint_task(tmp_path / "mask.png")
+        locreg.restore_files(tmp_path / name, tmp_path / f"out-{name}", task, options)
+        found.append(read_samples(tmp_path / f"out-{name}"))
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_mask_of_all_that_is_seen_is_refused(tmp_path, options, picture, missing):
+    samples = np.dstack([(picture.clip(0, 1) * 255).round(), 255 * missing]).astype(np.uint8)
+    save_picture(tmp_path / "a.png", samples, "srgb")
+    task = locreg.inpaint_task(tmp_path / "mask.png")
+    with pytest.raises(LocregError, match="every pixel that can be seen"):
+        locreg.restore_files(tmp_path / "a.png", tmp_path / "b.png", task, options)
 
 
 def test_what_is_no_number_must_be_missing(tmp_path, options, picture, missing):
@@ -109,3 +134,52 @@ def test_a_kernel_is_that_of_the_picture_as_it_is_seen(tmp_path, options, pictur
     upright = np.moveaxis(tifffile.imread(tmp_path / "upright.tif"), -1, 0)
     assert np.abs(turned.astype(int) - upright).max() <= 1
     assert np.abs(upright.astype(int) - np.moveaxis(samples, -1, 0)).max() > 5
+
+
+def test_the_mask_of_an_image_is_one_of_the_folder_and_never_the_image_itself(tmp_path, missing):
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+    source = tmp_path / "masks" / ".." / "in" / "a.jpg"
+    Image.fromarray(np.zeros((80, 96), np.uint8)).save(source)
+    task_of = lambda folder: locreg.inpaint_task(tmp_path / folder)  # noqa: E731
+    with pytest.raises(LocregError, match="holds no mask for"):
+        task_of("in").mask(source)
+    Image.fromarray(255 * missing.astype(np.uint8)).save(tmp_path / "masks" / "a.PNG")
+    np.testing.assert_array_equal(task_of("masks").mask(source).missing, missing)
+    Image.fromarray(255 * missing.astype(np.uint8)).save(tmp_path / "masks" / "a.tif")
+    with pytest.raises(LocregError, match="are both masks for"):
+        task_of("masks").mask(source)
+
+
+def test_a_result_is_made_again_when_its_mask_has_changed(tmp_path, options, picture, missing):
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+    samples = (picture.clip(0, 1) * 255).round().astype(np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(samples).save(tmp_path / "in" / name)
+        Image.fromarray(255 * missing.astype(np.uint8)).save(tmp_path / "masks" / name)
+
+    def skipped():
+        task = locreg.inpaint_task(tmp_path / "masks")
+        return locreg.restore_files(tmp_path / "in", tmp_path / "out", task, options).skipped
+
+    assert [skipped(), skipped()] == [0, 2]
+    Image.fromarray(255 * missing.T[:80, :].repeat(2, axis=1)[:, :96].astype(np.uint8)).save(
+        tmp_path / "masks" / "b.png"
+    )
+    assert [skipped(), skipped()] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_tasks_refuse_what_is_no_number(picture, value):
+    y = picture.transpose(2, 0, 1)[None].copy()
+    y[0, 0, 3, 4] = value
+    regularizer = locreg.load("ridge-rgb")
+    known = torch.ones(80, 96)
+    for task in (
+        lambda: locreg.deblur(y, regularizer, np.ones((1, 1), np.float32)),
+        lambda: locreg.upscale(y, regularizer),
+        lambda: locreg.inpaint(y, regularizer, known),
+    ):
+        with pytest.raises(LocregError, match="NaN or infinite"):
+            task()

@@ -76,7 +76,7 @@ def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
     than `estimate_sigma`.
 
     Args:
-        x: the image, on the [0, 1] scale; missing pixels may have any value.
+        x: the image, on the [0, 1] scale; missing pixels may have any finite value.
         known: (H, W), True where a pixel is known.
 
     Raises:

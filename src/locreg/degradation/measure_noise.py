@@ -107,7 +107,7 @@ def measure_noise(
     groups = _by_brightness(places)
     growth = _fit_growth(groups)
     if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
-        found = growing_noise(x, growth.gain, growth.read_noise)
+        found = growing_noise(x, growth.gain, growth.read_noise, known)
         return found.scaled_to(white) if independent else found
     if kind == "auto" and independent:
         return MeasuredNoise(kind="white", level=white)
@@ -115,9 +115,12 @@ def measure_noise(
     return MeasuredNoise(kind="camera", level=max(groups.root_mean_square(), usual))
 
 
-def growing_noise(x: Tensor, gain: float, read_noise: float) -> MeasuredNoise:
-    """Noise of variance gain b + read_noise^2 at brightness b, in an image x (B, C, H, W)."""
-    level = math.sqrt(gain * float(x.mean().clamp_min(0)) + read_noise**2)
+def growing_noise(
+    x: Tensor, gain: float, read_noise: float, known: Tensor | None = None
+) -> MeasuredNoise:
+    """Noise of variance gain b + read_noise^2 at brightness b, where images x are known (H, W)."""
+    brightness = x if known is None else x[..., known]
+    level = math.sqrt(gain * float(brightness.mean().clamp_min(0)) + read_noise**2)
     return MeasuredNoise(kind="poisson-gaussian", level=level, gain=gain, read_noise=read_noise)
 
 

@@ -129,18 +129,36 @@ def image_of(
     height, width, _ = samples.values.shape
     size = (height, width)
     missing = None if mask is None else mask.of_image(size, metadata.orientation, name)
-    check_values(samples, name, white, missing)
+    check_values(samples, name, white, _meaningless(samples, missing, name))
     notes = []
     if samples.values.dtype.name in ("float16", "float64"):
         notes.append(f"{samples.values.dtype} samples are written as float32.")
     single = _in_single_precision(samples)
     alpha = single.values[:, :, -1:].transpose(2, 0, 1) if single.alpha else None
     pixels = to_unit_range(np.ascontiguousarray(single.opaque.transpose(2, 0, 1)), white)
+    sample_type = single.values.dtype.name
+    image = ImageFile(pixels, alpha, sample_type, metadata, white, form, missing, tuple(notes))
     if missing is not None:
         usable = (np.abs(pixels) <= _MOST).all(0)  # no NaN, no value that stands for no data
         pixels[:, missing & ~usable] = 0
-    sample_type = single.values.dtype.name
-    return ImageFile(pixels, alpha, sample_type, metadata, white, form, missing, tuple(notes))
+    return image
+
+
+def _meaningless(
+    samples: Samples, missing: NDArray[np.bool_] | None, name: object
+) -> NDArray[np.bool_] | None:
+    """Where values may be anything: what is missing, and in floats what is transparent.
+
+    Raises:
+        LocregError: when that is everywhere.
+    """
+    if samples.alpha:
+        hidden = samples.values[:, :, -1] == 0
+        if hidden.any() and not hidden.all():
+            missing = hidden if missing is None else missing | hidden
+    if missing is not None and missing.all():
+        raise LocregError(f"{name}: the mask marks every pixel that can be seen as missing.")
+    return missing
 
 
 def write_image(

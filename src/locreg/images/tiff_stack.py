@@ -54,7 +54,7 @@ class TiffStack:
             LocregError: when it is damaged, or of a kind that cannot be read.
         """
         page = self.pages[number]
-        name = f"{self.path}, plane {number + 1},"
+        name = f"{self.path}, plane {number + 1}"
         with refusing_damage(name):
             samples, form = read_page(page, name)
             return samples, page_metadata(page, None), form

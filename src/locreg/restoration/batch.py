@@ -31,8 +31,10 @@ def each_image(
         regularizer: R.
 
     Raises:
-        UsageError: when the list has another length than the batch.
+        UsageError: when the list has another length than the batch, or the batch is empty.
     """
+    if number == 0:
+        raise UsageError("The batch holds no image: give at least one.")
     sigma = options.sigma
     if isinstance(sigma, Sequence) and not isinstance(sigma, str):
         if len(sigma) != number:
@@ -60,6 +62,6 @@ def estimates_noise(options: RestoreOptions, regularizer: LocalRegularizer) -> b
 
 def of_batch(x: Tensor | None, dims: int, which: slice) -> Tensor | None:
     """The part for some images of a tensor that expands to a batch with so many dimensions."""
-    if x is None or x.dim() < dims or len(x) == 1:
+    if x is None or x.dim() < dims or len(x) <= 1:
         return x
     return x[which]

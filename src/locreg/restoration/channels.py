@@ -33,9 +33,10 @@ def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restora
     return replace(grey, image=image, residual=residual)
 
 
-def measured_apart(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+def measured_apart(restore: Callable[[int, Tensor], Restoration], y: Tensor) -> Restoration:
     """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own."""
-    return joined([restore(y[:, channel : channel + 1]) for channel in range(y.shape[1])], dim=1)
+    channels = y.chunk(y.shape[1], dim=1)
+    return joined([restore(number, channel) for number, channel in enumerate(channels)], dim=1)
 
 
 def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:

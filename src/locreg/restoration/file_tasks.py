@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
 from locreg.images.mask import Mask
 from locreg.images.orientation import as_stored
-from locreg.images.sources import READABLE, list_images
+from locreg.images.sources import list_images
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore
@@ -46,8 +46,8 @@ class FileTask:
     Attributes:
         name: such as ``"denoise"``.
         restore_of: how an image file is restored; raises `LocregError` if it does not fit the task.
-        mask_of: the mask of the missing pixels of an image file; raises `LocregError` if there is
-            none. None: no pixel is missing.
+        mask_file: the file with the mask of an image file; raises `LocregError` if there is none.
+            None: no pixel is missing.
         settings: parameters of the task, for the JSON record.
         factor: how many times larger the result is.
         inputs: further files that are read, and must not be overwritten.
@@ -55,7 +55,7 @@ class FileTask:
 
     name: str
     restore_of: Callable[[ImageFile], RestoreImage]
-    mask_of: Callable[[Path], Mask] | None = None
+    mask_file: Callable[[Path], Path] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     factor: int = 1
     inputs: tuple[Path, ...] = ()
@@ -64,9 +64,9 @@ class FileTask:
         """The mask of the missing pixels of an image file; None if no pixel is missing.
 
         Raises:
-            LocregError: when it cannot be read.
+            LocregError: when there is none, or it cannot be read.
         """
-        return None if self.mask_of is None else self.mask_of(source)
+        return None if self.mask_file is None else read_mask(self.mask_file(source))
 
     @property
     def denoises(self) -> bool:
@@ -116,33 +116,46 @@ def inpaint_task(mask: Path) -> FileTask:
     """
 
     def restore_of(image: ImageFile) -> RestoreImage:
-        assert image.missing is not None  # it was read with its mask
-        return partial(inpaint, known=torch.from_numpy(~image.missing))
-
-    if mask.is_dir():
-        inputs, only = tuple(list_images(mask)), None
-    else:
-        inputs, only = (mask,), read_mask(mask)
-
-    def mask_of(source: Path) -> Mask:
-        return only or _mask_in(mask, source)
+        assert image.known is not None  # it was read with its mask
+        return partial(inpaint, known=torch.from_numpy(image.known))
 
     settings = {"mask": str(mask)}
+    if not mask.is_dir():
+        read_mask(mask)  # refuses it before any image is read
+        return FileTask(
+            name="inpaint",
+            restore_of=restore_of,
+            mask_file=lambda _: mask,
+            settings=settings,
+            inputs=(mask,),
+        )
+    masks = list_images(mask)
     return FileTask(
-        name="inpaint", restore_of=restore_of, mask_of=mask_of, settings=settings, inputs=inputs
+        name="inpaint",
+        restore_of=restore_of,
+        mask_file=lambda source: _mask_in(mask, masks, source),
+        settings=settings,
+        inputs=tuple(masks),
     )
 
 
-def _mask_in(masks: Path, source: Path) -> Mask:
+def _mask_in(folder: Path, masks: Sequence[Path], source: Path) -> Path:
     """The mask of an image: in the same subfolder of the masks, or else in the folder itself."""
-    parts = source.with_suffix("").parts
+    parts = source.absolute().with_suffix("").parts
+    names = [found.relative_to(folder).with_suffix("").parts for found in masks]
     for depth in range(len(parts), 0, -1):
-        name = Path(*parts[-depth:])
-        for suffix in READABLE:
-            found = masks / name.with_name(name.name + suffix)
-            if not name.is_absolute() and found.exists():
-                return read_mask(found)
-    raise LocregError(f"{masks} holds no mask for {source}: give one named {source.stem}.png.")
+        fitting = [
+            found
+            for found, name in zip(masks, names, strict=True)
+            if name == parts[-depth:] and not found.samefile(source)
+        ]
+        if len(fitting) > 1:
+            raise LocregError(
+                f"{fitting[0]} and {fitting[1]} are both masks for {source}: leave one of them."
+            )
+        if fitting:
+            return fitting[0]
+    raise LocregError(f"{folder} holds no mask for {source}: give one named {source.stem}.png.")
 
 
 def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> FileTask:

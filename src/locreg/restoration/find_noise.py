@@ -41,7 +41,7 @@ def without_highlights(y: Tensor, level: float | None) -> Tensor:
         return y
     if level is None:
         try:
-            level = estimate_sigma(y.clamp_max(1))
+            level = max(estimate_sigma(image[None].clamp_max(1)) for image in y)
         except LocregError:  # too small to estimate it
             level = 0.0
     return y.clamp_max(brightest_noise(level)) if has_highlights(y, level) else y
@@ -66,7 +66,7 @@ def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) 
         given: NoiseKind = "white" if options.noise == "auto" else options.noise
         return MeasuredNoise(kind=given, level=level)
     if options.gain is not None and options.read_noise is not None:
-        return growing_noise(y, options.gain, options.read_noise)
+        return growing_noise(y, options.gain, options.read_noise, known)
     kind = options.noise if options.gain is options.read_noise is None else "poisson-gaussian"
     found = [measure_noise(_clipped(image[None]), kind, known) for image in y]
     level = sum(noise.level for noise in found) / len(found)
@@ -78,6 +78,7 @@ def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) 
         y,
         first.gain if options.gain is None else options.gain,
         first.read_noise if options.read_noise is None else options.read_noise,
+        known,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +23,20 @@ class Finished:
     Args:
         folder: of the results.
         settings: all that decides how a result looks; results of other settings are outdated.
+        others: further files that decide it, such as weights, as far as they are files.
+        mask_file: the file with the mask of an input; None: there is none.
     """
 
-    def __init__(self, folder: Path, settings: object) -> None:
-        self._folder = folder
-        self._settings = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+    def __init__(
+        self,
+        folder: Path,
+        settings: object,
+        others: Iterable[Path] = (),
+        mask_file: Callable[[Path], Path] | None = None,
+    ) -> None:
+        self._folder, self._mask_file = folder, mask_file
+        stamps = [_stamp(path) for path in others if path.is_file()]
+        self._settings = hashlib.sha256(repr((settings, stamps)).encode()).hexdigest()[:16]
         self._lines: dict[str, dict[str, object]] = {}
         with contextlib.suppress(OSError, ValueError):
             for line in (folder / RECORD).read_text(encoding="utf-8").splitlines():
@@ -46,7 +56,7 @@ class Finished:
         line = self._lines.get(self._name(job))
         if line is None or line.get("written") != _stamp(job.target):
             return "unknown"
-        if line.get("read") != _stamp(job.source) or line.get("settings") != self._settings:
+        if line.get("read") != self._read(job) or line.get("settings") != self._settings:
             return "outdated"
         return "done" if job.finished else "missing"
 
@@ -58,7 +68,7 @@ class Finished:
         """
         line: dict[str, object] = {
             "output": self._name(job),
-            "read": _stamp(job.source),
+            "read": self._read(job),
             "written": _stamp(job.target),
             "settings": self._settings,
         }
@@ -69,6 +79,14 @@ class Finished:
         except OSError as error:
             name = self._folder / RECORD
             raise LocregError(f"{name} cannot be written: {error.strerror}.") from None
+
+    def _read(self, job: Job) -> list[int]:
+        """What changes when the input or its mask does."""
+        read = _stamp(job.source)
+        if self._mask_file is not None:
+            with contextlib.suppress(LocregError):  # it has none, which will be said later
+                read += _stamp(self._mask_file(job.source))
+        return read
 
     def _name(self, job: Job) -> str:
         return job.target.relative_to(self._folder).as_posix()

@@ -56,6 +56,16 @@ def as_images(y: Observation, regularizer: LocalRegularizer) -> Tensor:
     raise LocregError(f"The image must have the shape (B, C, H, W), got {shape}: give it so{way}.")
 
 
+def check_finite(y: Tensor) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        LocregError: when y holds any.
+    """
+    if not torch.isfinite(y).all():
+        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
+
+
 def _not_floats(kind: str) -> str:
     divisor = {"uint8": 255, "uint16": 65535}.get(kind)
     way = f", such as y / {divisor}" if divisor else ""

@@ -36,7 +36,7 @@ def _levels(sigma: Any) -> float | Literal["auto"] | tuple[float, ...]:
     if isinstance(sigma, str | float | int) or getattr(sigma, "ndim", 1) == 0:
         return _number("sigma", sigma, ("auto",))
     try:
-        return tuple(_number("sigma", level, ("auto",)) for level in sigma)
+        return tuple(_number("sigma", level, ()) for level in sigma)
     except TypeError:
         return _number("sigma", sigma, ("auto",))
 
@@ -46,8 +46,9 @@ def _number(name: str, value: Any, words: tuple[str, ...]) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        allowed = ", ".join(words[:-1]) + (" or " if words[1:] else "") + words[-1]
-        raise UsageError(f"{name} must be a number or {allowed}, got {value!r}.") from None
+        parts = ["a number", ", ".join(words[:-1]), *words[-1:]]
+        allowed = " or ".join(part for part in parts if part)
+        raise UsageError(f"{name} must be {allowed}, got {value!r}.") from None
 
 
 @dataclass(frozen=True, kw_only=True)

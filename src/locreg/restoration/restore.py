@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from locreg.degradation.measure_noise import MeasuredNoise
@@ -18,7 +17,7 @@ from locreg.restoration.channels import as_colour, each_channel, restores_channe
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver
 from locreg.restoration.find_noise import check_estimate, find_noise
-from locreg.restoration.inputs import Observation, as_images, as_observation
+from locreg.restoration.inputs import Observation, as_images, as_observation, check_finite
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.other_noise import NoisyImages, way_of
 from locreg.restoration.result import Restoration, residual_of
@@ -74,7 +73,7 @@ def restore(
             regularizer,
             operator,
             options,
-            start=None if start is None else start[which],
+            start=of_batch(start, y.dim(), which),
             observed=of_batch(observed, y.dim(), which),
             estimate=estimate,
             on_step=on_step,
@@ -97,8 +96,7 @@ def restore_alike(
     """Restore images of one noise level: `restore`, but an estimate is the mean over the images."""
     begin = time.perf_counter()
     denoising = operator is None
-    if not torch.isfinite(y).all():
-        raise LocregError("The image holds NaN or infinite pixels: replace them first.")
+    check_finite(y)
     if not denoising and options.describes_noise:
         raise UsageError("noise, gain and read_noise are for denoising: leave them out.")
     if denoising and y.shape[1] != regularizer.in_channels:

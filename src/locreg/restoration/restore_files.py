@@ -74,7 +74,8 @@ def restore_files(
     total = len(plan.jobs) + failed
     lasting = replace(options, overwrite=False, device="auto")  # what a result depends on
     made_by = (__version__, task.name, task.settings, lasting)
-    finished = Finished(target, made_by) if several else None
+    others = [Path(options.weights), *(() if task.mask_file else task.inputs)]
+    finished = Finished(target, made_by, others, task.mask_file) if several else None
     waiting = _waiting(plan.jobs, finished, options.overwrite, total, events)
     for job in waiting:
         too_large = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -146,8 +146,7 @@ def tell_about(
     image: ImageFile, job: Job, task: FileTask, options: FileOptions, events: Events
 ) -> None:
     """Say what a user should know about an image before it is restored."""
-    seen = image.pixels if image.known is None else image.pixels[:, image.known]
-    hint = hint_at_unused_range(brightest(seen))
+    hint = hint_at_unused_range(brightest(_seen(image)))
     if hint is not None and image.sample_type == "uint16" and options.white is None:
         events.message(f"{job.source}: {hint}")
     for note in image.notes:
@@ -175,8 +174,16 @@ def restore_image(
     options: FileOptions,
     events: Events,
     weights: LoadedWeights,
+    settings: Sequence[RestoreOptions] = (),
 ) -> RestoredImage:
-    """Restore the pixels of an image; the name is for the progress.
+    """Restore the pixels of an image.
+
+    Args:
+        image: the image.
+        name: for the progress.
+        task, options, events, weights: see `restore_image_file`.
+        settings: for each channel that is restored by itself, or for all; by default those of the
+            options.
 
     Raises:
         UsageError, LocregError: as `locreg.restore`, or when the energy grew without bound.
@@ -184,18 +191,15 @@ def restore_image(
     y, known = as_visible(image, torch_device(options.device))
     chosen = weights_for(image, options)
     regularizer, restore = weights.get(chosen), task.restore_of(image)
+    each = settings or [options.restoration] * y.shape[1]
 
-    def restored(y: Tensor) -> Restoration:
-        settings = options.restoration
-        if not task.denoises:
-            settings = _for_inversion(y, settings, regularizer, known)
-        elif regularizer.removes_white_noise and takes_energy(settings):
-            settings = _describe_noise(y, settings, known)
-        solver = chosen_solver(settings, regularizer, denoising=task.denoises)
+    def restored(channel: int, y: Tensor) -> Restoration:
+        own = _with_noise_of(y, each[channel], regularizer, known, denoises=task.denoises)
+        solver = chosen_solver(own, regularizer, denoising=task.denoises)
         with events.progress(name, solver.steps) as on_step:
-            return restore(y, regularizer, options=settings, on_step=on_step)
+            return restore(y, regularizer, options=own, on_step=on_step)
 
-    restoration = measured_apart(restored, y) if _is_measured(image) else restored(y)
+    restoration = measured_apart(restored, y) if is_measured(image) else restored(0, y)
     if restoration.solution.status is Status.FAILED:
         raise LocregError("the energy grew without bound: use a smaller lam.")
     pixels = restoration.image[0].cpu().numpy()
@@ -208,11 +212,11 @@ def weights_for(image: ImageFile, options: FileOptions) -> str:
     """The weights that restore an image."""
     if options.weights != "auto":
         return options.weights
-    grey = _is_measured(image) or is_grey(image.pixels)
+    grey = is_measured(image) or is_grey(_seen(image))
     return default_weights(options.restoration, grey=grey)
 
 
-def _is_measured(image: ImageFile) -> bool:
+def is_measured(image: ImageFile) -> bool:
     """Whether an image has several channels that are no colours."""
     return len(image.pixels) > 1 and not image.colour
 
@@ -226,6 +230,11 @@ def named_in_errors(source: object) -> Iterator[None]:
         raise type(error)(f"{source}: {error}") from None
 
 
+def _seen(image: ImageFile) -> NDArray[np.float32]:
+    """The pixels (C, ...) that are known."""
+    return image.pixels if image.known is None else image.pixels[:, image.known]
+
+
 def as_visible(image: ImageFile, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """The pixels (1, C, H, W) of an image, and where they are known (H, W) if not everywhere.
 
@@ -233,27 +242,33 @@ def as_visible(image: ImageFile, device: torch.device) -> tuple[Tensor, Tensor |
     of what can be seen.
     """
     y = torch.from_numpy(image.pixels)[None].to(device)
+    if image.known is None:
+        return y, None
+    known = torch.from_numpy(image.known).to(device)
     if image.hidden is not None:
-        y = fill(y, torch.from_numpy(~image.hidden).to(device))
-    known = image.known
-    return y, None if known is None else torch.from_numpy(known).to(device)
+        y = torch.where(torch.from_numpy(image.hidden).to(device), fill(y, known), y)
+    return y, known
 
 
-def _describe_noise(y: Tensor, options: RestoreOptions, known: Tensor | None) -> RestoreOptions:
-    """Options that describe the noise of y (1, C, H, W): what they leave open is measured."""
-    level = options.level
-    if level is None or options.noise != "auto":
-        return with_noise(options, find_noise(y, options, known))
-    return with_noise(options, noise_of_level(y, level, known))
-
-
-def _for_inversion(
-    y: Tensor, options: RestoreOptions, regularizer: LocalRegularizer, known: Tensor | None
+def _with_noise_of(
+    y: Tensor,
+    options: RestoreOptions,
+    regularizer: LocalRegularizer,
+    known: Tensor | None,
+    *,
+    denoises: bool,
 ) -> RestoreOptions:
-    """Options with the noise level of what is known of y (1, C, H, W)."""
-    if known is None or not estimates_noise(options, regularizer):
+    """Options with the noise of what is known of y (1, C, H, W), as far as they leave it open."""
+    if denoises and regularizer.removes_white_noise and takes_energy(options):
+        level = options.level
+        if level is None or options.noise != "auto":
+            return with_noise(options, find_noise(y, options, known))
+        return with_noise(options, noise_of_level(y, level, known))
+    learned = regularizer.learned_level is not None
+    if known is None or learned or not estimates_noise(options, regularizer):
         return options
-    return replace(options, sigma=level_for_inversion(y, known))
+    found = find_noise(y, options, known).level if denoises else level_for_inversion(y, known)
+    return replace(options, sigma=found)
 
 
 def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:

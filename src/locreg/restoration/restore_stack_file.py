@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +18,17 @@ from locreg.images.files import replacing
 from locreg.images.image_file import ImageFile, check_writable, image_of, samples_of
 from locreg.images.mask import Mask
 from locreg.images.tiff_stack import TiffStack, opened_stack
-from locreg.images.write_tiff import tiff_form, tiff_writer, write_page
+from locreg.images.write_tiff import tiff_writer, write_page
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.find_noise import find_noise, level_for_inversion, with_noise
 from locreg.restoration.jobs import Job
-from locreg.restoration.options import FileOptions
+from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore_image_file import (
     Events,
     LoadedWeights,
     RestoredFile,
     as_visible,
+    is_measured,
     named_in_errors,
     restore_image,
     tell_about,
@@ -61,8 +61,7 @@ def restore_stack_file(
             events.message("stacks cannot keep lens, exposure and place of the input.")
         _check_target(job.target, before, task)
         size = stack.size * task.factor**2
-        with named_in_errors(job.source):
-            by_channel = {} if independent else _by_channel(stack, task, options, weights, mask)
+        by_channel = {} if independent else _by_channel(stack, task, options, weights, mask)
         first, seconds = None, 0.0
         with (
             replacing(job.target) as temporary,
@@ -71,9 +70,9 @@ def restore_stack_file(
             for number, channel in enumerate(stack.channels):
                 name = f"{job.source.name} {number + 1}/{len(stack.pages)}"
                 image = _plane(stack, number, options, mask)
+                settings = by_channel.get(channel, ())
                 with named_in_errors(f"{job.source}, plane {number + 1}"):
-                    chosen = by_channel.get(channel, options)
-                    plane = restore_image(image, name, task, chosen, events, weights)
+                    plane = restore_image(image, name, task, options, events, weights, settings)
                 _write_plane(writer, image.enlarged(task.factor), plane.pixels)
                 first = first or plane
                 seconds += plane.restoration.seconds
@@ -93,12 +92,12 @@ def restore_stack_file(
 
 def _write_plane(writer: TiffWriter, source: ImageFile, pixels: NDArray[np.float32]) -> None:
     samples = samples_of(pixels, source)
-    form = source.form or tiff_form(len(pixels), samples.colour, samples.alpha)
-    write_page(writer, samples.values, form, source.metadata)
+    assert source.form is not None  # a plane is a page of TIFF
+    write_page(writer, samples.values, source.form, source.metadata)
 
 
 def _plane(stack: TiffStack, number: int, options: FileOptions, mask: Mask | None) -> ImageFile:
-    name = f"{stack.path}, plane {number + 1},"
+    name = f"{stack.path}, plane {number + 1}"
     return image_of(*stack.plane(number), name, options.white, mask)
 
 
@@ -114,8 +113,8 @@ def _by_channel(
     options: FileOptions,
     weights: LoadedWeights,
     mask: Mask | None,
-) -> dict[int, FileOptions]:
-    """For each channel, the options with its noise, pooled over some of its planes."""
+) -> dict[int, tuple[RestoreOptions, ...]]:
+    """For each channel, the settings with its noise, pooled over some of its planes."""
     return {
         channel: _pooled(
             stack,
@@ -136,24 +135,33 @@ def _pooled(
     options: FileOptions,
     weights: LoadedWeights,
     mask: Mask | None,
-) -> FileOptions:
-    """The options with the noise of some planes."""
-    settings = options.restoration
-    regularizer = weights.get(weights_for(_plane(stack, numbers[0], options, mask), options))
+) -> tuple[RestoreOptions, ...]:
+    """Settings with the noise of some planes, for each channel that is restored by itself."""
+    settings, first = options.restoration, _plane(stack, numbers[0], options, mask)
+    apart = len(first.pixels) if is_measured(first) else 1
+    regularizer = weights.get(weights_for(first, options))
     if settings.sigma != "auto" or regularizer.learned_level is not None:
-        return options
+        return (settings,) * apart
 
-    def planes() -> Iterator[tuple[Tensor, Tensor | None]]:
-        for number in numbers[:: -(-len(numbers) // _MEASURED)]:
-            yield as_visible(_plane(stack, number, options, mask), torch_device(options.device))
+    def with_noise_of(channels: list[tuple[Tensor, Tensor | None]]) -> RestoreOptions:
+        if not task.denoises:
+            levels = [level_for_inversion(y, known) for y, known in channels]
+            return replace(settings, sigma=float(np.mean(levels)))
+        noise = _pooled_noise([find_noise(y, settings, known) for y, known in channels])
+        if regularizer.removes_white_noise:
+            return with_noise(settings, noise)
+        return replace(settings, sigma=noise.level)
 
-    if not task.denoises:
-        level = float(np.mean([level_for_inversion(y, known) for y, known in planes()]))
-        return replace(options, restoration=replace(settings, sigma=level))
-    noise = _pooled_noise([find_noise(y, settings, known) for y, known in planes()])
-    if regularizer.removes_white_noise:
-        return replace(options, restoration=with_noise(settings, noise))
-    return replace(options, restoration=replace(settings, sigma=noise.level))
+    chosen = numbers[:: -(-len(numbers) // _MEASURED)]
+    planes = [
+        as_visible(_plane(stack, number, options, mask), torch_device(options.device))
+        for number in chosen
+    ]
+    with named_in_errors(stack.path):
+        return tuple(
+            with_noise_of([(y.chunk(apart, dim=1)[k], known) for y, known in planes])
+            for k in range(apart)
+        )
 
 
 def _pooled_noise(found: list[MeasuredNoise]) -> MeasuredNoise:
@@ -173,7 +181,7 @@ def _pooled_noise(found: list[MeasuredNoise]) -> MeasuredNoise:
     return MeasuredNoise(kind=kind, level=level, gain=gain, read_noise=pooled(read))
 
 
-def _levels(pooled: dict[int, FileOptions]) -> tuple[float, ...]:
+def _levels(pooled: dict[int, tuple[RestoreOptions, ...]]) -> tuple[float, ...]:
     """The level of each channel, as far as it was given or measured for all its planes."""
-    levels = [pooled[channel].restoration.level for channel in sorted(pooled)]
+    levels = [settings.level for channel in sorted(pooled) for settings in pooled[channel]]
     return tuple(level for level in levels if level is not None)

@@ -24,7 +24,8 @@ class Restoration:
         lam: the weight of the regularizer: given, calibrated or found by a rule.
         solution: the solver's status and history.
         seconds: the time that the restoration took.
-        residual: y - Ax, in the shape of the observation; NaN where nothing was observed.
+        residual: y - Ax, in the shape of the observation; NaN where nothing was observed. With an
+            operator, what highlights have above white is left out of both.
         parts: the restoration of each image or channel, if each was restored by itself. ``sigma``,
             ``noise``, ``lam`` and ``solution`` are those of the part with the most noise.
     """

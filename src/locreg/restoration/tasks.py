@@ -25,7 +25,7 @@ from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image
 from locreg.restoration.channels import each_channel, restores_channels_apart
 from locreg.restoration.find_noise import level_for_inversion, without_highlights
-from locreg.restoration.inputs import Observation, as_images
+from locreg.restoration.inputs import Observation, as_images, check_finite
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore_alike
 from locreg.restoration.result import Restoration
@@ -188,6 +188,7 @@ def _each_image(
     What highlights such as the sun have above white is left out, and added to the result: no
     training has seen such values, which would do harm far around them.
     """
+    check_finite(y)
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
         dimmed = without_highlights(y[which], options.level)
