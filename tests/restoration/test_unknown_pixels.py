@@ -70,6 +70,18 @@ def test_missing_pixels_do_not_reach_what_is_seen_through_what_is_hidden(
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("task", [locreg.denoise_task, locreg.upscale_task])
+def test_what_nobody_sees_may_be_no_number(tmp_path, options, picture, task):
+    samples = np.dstack([picture, np.ones((80, 96), np.float32)])
+    samples[:, 60:] = np.nan, -9999, 3e38, 0
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["unassalpha"])
+    locreg.restore_files(tmp_path / "a.tif", tmp_path / "b.tif", task(), options)
+    found = tifffile.imread(tmp_path / "b.tif")
+    seen = found[..., 3] > 0
+    assert seen.any()
+    assert (np.abs(found[seen]) < 2).all()
+
+
 def test_a_mask_of_all_that_is_seen_is_refused(tmp_path, options, picture, missing):
     samples = np.dstack([(picture.clip(0, 1) * 255).round(), 255 * missing]).astype(np.uint8)
     save_picture(tmp_path / "a.png", samples, "srgb")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 
+from locreg.images.png_chunks import SIGNATURE as PNG
+
 _CODES = (0x011A, 0x011B, 0x0128)  # resolution along both axes, and its unit
 _ENTRY = 12  # bytes
-_PNG, _RIFF, _JPEG = b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8"
+_RIFF, _JPEG = b"RIFF", b"\xff\xd8"
 _HEADER = b"Exif\0\0"
 
 
@@ -21,7 +23,7 @@ def without_resolution(content: bytes) -> bytes:
         return content
     start, end = part
     changed = content[:start] + _without_entries(content[start:end]) + content[end:]
-    if content.startswith(_PNG):
+    if content.startswith(PNG):
         checksum = zlib.crc32(changed[start - 4 : end])  # of the name of the chunk too
         changed = changed[:end] + struct.pack(">I", checksum) + changed[end + 4 :]
     return changed
@@ -42,8 +44,8 @@ def _without_entries(exif: bytes) -> bytes:
 
 def _exif_part(content: bytes) -> tuple[int, int] | None:
     """Where the TIFF structure of EXIF begins and ends; None if there is none."""
-    if content.startswith(_PNG):
-        return _find_chunk(content, len(_PNG), b"eXIf", ">")
+    if content.startswith(PNG):
+        return _find_chunk(content, len(PNG), b"eXIf", ">")
     if content.startswith(_RIFF):
         part = _find_chunk(content, 12, b"EXIF", "<")
         if part is not None and content[part[0] :].startswith(_HEADER):

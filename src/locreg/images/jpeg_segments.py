@@ -6,11 +6,16 @@ import struct
 from collections.abc import Iterator
 
 from locreg.images.metadata import Resolution
+from locreg.images.photoshop import HEADER as PHOTOSHOP
 
 _START, _JFIF, _EXIF = b"\xff\xd8", b"JFIF\0", b"Exif\0\0"
 _COMMENT = 0xFE
+_KNOWN = (
+    *(_JFIF, b"JFXX\0", _EXIF, b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", PHOTOSHOP),
+    b"Adobe",
+)
 _UNITS = {"none": 0, "inch": 1, "centimetre": 2}
-_MOST = 65_535  # pixels per unit, or bytes of a segment
+_MOST = 65_535  # pixels per unit
 
 
 def jpeg_gives_density(jpeg: bytes) -> bool:
@@ -19,20 +24,42 @@ def jpeg_gives_density(jpeg: bytes) -> bool:
 
 
 def jpeg_comment(jpeg: bytes) -> str | None:
-    """The comment of a JPEG file; None if it is no JPEG file or has none."""
-    for position, end in _segments(jpeg):
-        if jpeg[position + 1] == _COMMENT:
-            comment = jpeg[position + 4 : end]
-            try:
-                return comment.decode()
-            except UnicodeDecodeError:
-                return comment.decode("latin-1")
-    return None
+    """The comments of a JPEG file; None if it is no JPEG file or has none."""
+    contents = [content for marker, content in _segments_of(jpeg) if marker == _COMMENT]
+    return "\n".join(map(_decoded, contents)) or None
+
+
+def photoshop_resources(jpeg: bytes) -> bytes | None:
+    """The image resources of Photoshop in all segments of a JPEG file; None if there are none."""
+    contents = [content for _, content in _segments_of(jpeg) if content.startswith(PHOTOSHOP)]
+    return b"".join(content.removeprefix(PHOTOSHOP) for content in contents) or None
+
+
+def further_segments(jpeg: bytes) -> list[str]:
+    """The names of other segments that no result has, such as MPF."""
+    others = {
+        content.split(b"\0")[0][:20].decode("latin-1").split("/")[-1] or f"APP{marker - 0xE0}"
+        for marker, content in _segments_of(jpeg)
+        if marker != _COMMENT and not content.startswith(_KNOWN)
+    }
+    return sorted("extended XMP" if name == "http:" else name for name in others)
+
+
+def _decoded(comment: bytes) -> str:
+    try:
+        return comment.decode()
+    except UnicodeDecodeError:
+        return comment.decode("latin-1")
+
+
+def _segments_of(jpeg: bytes) -> list[tuple[int, bytes]]:
+    """The markers and contents of the segments at the start of a JPEG file."""
+    return [(jpeg[start + 1], jpeg[start + 4 : end]) for start, end in _segments(jpeg)]
 
 
 def with_comment(jpeg: bytes, comment: str) -> bytes:
-    """A JPEG file with a comment after its other segments; what is too long for it is cut off."""
-    content = comment.encode()[: _MOST - 2]
+    """A JPEG file with a comment after its other segments, of at most `MOST_IN_JPEG` bytes."""
+    content = comment.encode(errors="surrogateescape")
     end = max((end for _, end in _segments(jpeg)), default=len(_START))
     return jpeg[:end] + struct.pack(">BBH", 0xFF, _COMMENT, 2 + len(content)) + content + jpeg[end:]
 
@@ -48,8 +75,19 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
         position += 2 + length
 
 
+def has_exact_density(resolution: Resolution | None) -> bool:
+    """Whether a JFIF header can hold a resolution, in whole numbers of pixels."""
+    if resolution is None:
+        return True
+    sides = (resolution.horizontal, resolution.vertical)
+    return all(side == round(side) and 1 <= side <= _MOST for side in sides)
+
+
 def with_density_for_exif(jpeg: bytes, resolution: Resolution | None) -> bytes:
-    """A JPEG file whose EXIF, which libvips has made up, is replaced by a JFIF header."""
+    """A JPEG file whose EXIF, which libvips has made up, is replaced by a JFIF header.
+
+    The resolution is one for which `has_exact_density` is true.
+    """
     unwanted = [
         (start, end)
         for start, end in _segments(jpeg)
@@ -60,9 +98,6 @@ def with_density_for_exif(jpeg: bytes, resolution: Resolution | None) -> bytes:
     unit, sides = 0, (1, 1)
     if resolution is not None:
         unit = _UNITS[resolution.unit]
-        sides = (
-            min(round(resolution.horizontal), _MOST) or 1,
-            min(round(resolution.vertical), _MOST) or 1,
-        )
+        sides = round(resolution.horizontal), round(resolution.vertical)
     header = struct.pack(">HH5sHBHHBB", 0xFFE0, 16, _JFIF, 0x0101, unit, *sides, 0, 0)
     return _START + header + jpeg[len(_START) :]

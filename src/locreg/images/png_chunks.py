@@ -1,4 +1,4 @@
-"""The chunks of a PNG file that libvips leaves out: how its numbers are meant as colours."""
+"""The chunks of a PNG file that libvips leaves out: how colours are meant, and texts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,93 @@ from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LATE = (b"eXIf", b"tIME", *_TEXTS)  # may stand behind the pixels, where libvips does not look
+_XMP, _RAW = b"XML:com.adobe.xmp\0", b"Raw profile type "  # texts that hold other metadata
+_KNOWN = (
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"IDAT",
+    b"IEND",
+    b"iCCP",
+    b"pHYs",
+    b"sBIT",
+    b"bKGD",
+    b"hIST",
+    b"sPLT",
+)
 _END_OF_HEADER = 33  # after the signature and the first chunk, IHDR
 
 Chunk = tuple[bytes, bytes]  # name and content
 
 
-def colour_chunks(png: bytes) -> tuple[Chunk, ...]:
-    """The chunks of a PNG file that say how its colours are meant, but for an ICC profile."""
-    return tuple(chunk for chunk in _header(png) if chunk[0] in _COLOUR)
+def kept_chunks(png: bytes) -> tuple[Chunk, ...]:
+    """The chunks of a PNG file that are kept as they are: meaning of colours, texts, time."""
+
+    def kept(name: bytes, content: bytes) -> bool:
+        return name in (*_COLOUR, b"tIME") or (
+            name in _TEXTS and not content.startswith((_XMP, _RAW))
+        )
+
+    return tuple(chunk for chunk in _header(png) if kept(*chunk))
+
+
+def further_chunks(png: bytes) -> list[str]:
+    """The names of other chunks that no result has."""
+    known = (*_KNOWN, *_COLOUR, *_LATE)
+    return sorted({name.decode("latin-1") for name, _ in _header(png) if name not in known})
+
+
+def means_colours(chunk: Chunk) -> bool:
+    """Whether a chunk says how the colours are meant."""
+    return chunk[0] in _COLOUR
+
+
+def text_of(chunk: Chunk) -> tuple[str, str] | None:
+    """The keyword and the text of a chunk; None if it is no text, or a damaged one."""
+    name, content = chunk
+    keyword, _, rest = content.partition(b"\0")
+    try:
+        if name == b"tEXt":
+            return keyword.decode("latin-1"), rest.decode("latin-1")
+        if name == b"zTXt":
+            return keyword.decode("latin-1"), zlib.decompress(rest[1:]).decode("latin-1")
+        if name == b"iTXt":
+            _, _, text = rest[2:].split(b"\0", 2)
+            text = zlib.decompress(text) if rest[:1] == b"\1" else text
+            return keyword.decode("latin-1"), text.decode()
+    except (zlib.error, ValueError):
+        return None
+    return None
+
+
+def text_chunk(keyword: str, text: str) -> Chunk:
+    """A chunk with a text, of the kind that can hold it."""
+    start = keyword.encode("latin-1") + b"\0"
+    try:
+        return b"tEXt", start + text.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"iTXt", start + bytes(4) + text.encode()
+
+
+def with_metadata_first(png: bytes) -> bytes:
+    """A PNG file whose metadata stands before its pixels; other files are unchanged."""
+    if not png.startswith(SIGNATURE):
+        return png
+    first, late, position = None, b"", len(SIGNATURE)
+    rest = b""
+    while position + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, position)
+        name, chunk = png[position + 4 : position + 8], png[position : position + 12 + length]
+        if first is None and name == b"IDAT":
+            first = position
+        if first is not None and name in _LATE:
+            late += chunk
+        elif first is not None:
+            rest += chunk
+        position += 12 + length
+    return png if first is None or not late else png[:first] + late + rest + png[position:]
 
 
 def is_animated(png: bytes) -> bool:

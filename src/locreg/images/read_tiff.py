@@ -28,7 +28,7 @@ from locreg.images.metadata import (
 from locreg.images.samples import Samples
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
+    from tifffile import TiffFile, TiffPage, TiffTag
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are those of BigTIFF
 
@@ -322,6 +322,9 @@ def page_metadata(page: TiffPage, exif: bytes | None) -> Metadata:
 
     description = (stored(DESCRIPTION) or b"").rstrip(b"\0").decode(errors="surrogateescape")
     orientation = tags[ORIENTATION].value if ORIENTATION in tags else 1
+    unread = ["tags of unknown types"] if any(map(_is_unknown, page.tags)) else []
+    if exif is None and (EXIF in tags or GPS in tags):
+        unread.append("lens, exposure and place")
     further = [
         Tag(tag.code, int(tag.dtype), tag.count, stored(tag.code) or b"")
         for tag in page.tags
@@ -337,8 +340,14 @@ def page_metadata(page: TiffPage, exif: bytes | None) -> Metadata:
         resolution=_resolution(page),
         description=description if is_caption(description) else None,
         tags=tuple(further),
+        unread=tuple(unread),
         big_endian=page.parent.byteorder == ">",
     )
+
+
+def _is_unknown(tag: TiffTag) -> bool:
+    """Whether values of this type cannot be written."""
+    return int(tag.dtype) not in TAG_SIZES and tag.code not in OWN_TAGS
 
 
 def _resolution(page: TiffPage) -> Resolution | None:

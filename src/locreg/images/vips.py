@@ -13,19 +13,34 @@ from locreg.images.exif_part import without_resolution
 from locreg.images.gif_blocks import SIGNATURE as GIF
 from locreg.images.gif_blocks import lacks_pixels
 from locreg.images.jpeg_segments import (
+    further_segments,
+    has_exact_density,
     jpeg_comment,
     jpeg_gives_density,
+    photoshop_resources,
     with_comment,
     with_density_for_exif,
 )
-from locreg.images.metadata import COMMENT, Metadata, Resolution, Unit, resolution_in_exif
+from locreg.images.metadata import (
+    COMMENT,
+    Metadata,
+    Resolution,
+    Unit,
+    resolution_in_exif,
+    what_is_lost,
+)
 from locreg.images.photoshop import HEADER, MOST_IN_JPEG, iptc_in, with_iptc
 from locreg.images.png_chunks import (
-    colour_chunks,
+    Chunk,
     doubled_chunk,
+    further_chunks,
     is_animated,
+    kept_chunks,
     png_gives_density,
+    text_chunk,
+    text_of,
     with_chunks,
+    with_metadata_first,
 )
 from locreg.images.samples import Samples
 
@@ -40,7 +55,6 @@ _INTERPRETATIONS = ("b-w", "grey16", "rgb", "rgb16", "scrgb", "srgb")
 _COLOURS = ("rgb", "rgb16", "scrgb", "srgb")
 _PROFILE, _EXIF, _XMP = "icc-profile-data", "exif-data", "xmp-data"
 _PHOTOSHOP = "iptc-data"  # as libvips calls the image resources of JPEG
-_TEXT = "png-comment-"  # followed by a number and the keyword
 
 
 def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
@@ -55,6 +69,7 @@ def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
     """
     import pyvips
 
+    content = with_metadata_first(content)
     image = _opened(content, name)
     try:
         values = np.asarray(image.numpy()).reshape(image.height, image.width, image.bands)
@@ -62,11 +77,9 @@ def read_other(content: bytes, name: object) -> tuple[Samples, Metadata]:
         reason = _reason(error)
         known = "" if reason == "unable to write to memory" else f" ({reason})"
         raise LocregError(f"{name} is damaged: its pixels cannot be decoded{known}.") from None
-    metadata = replace(_metadata(image), chunks=colour_chunks(content))
+    metadata = _metadata(image, content)
     if not (png_gives_density(content) or jpeg_gives_density(content)):
         metadata = replace(metadata, resolution=resolution_in_exif(metadata.exif))
-    if comment := jpeg_comment(content):
-        metadata = replace(metadata, texts=((COMMENT, comment),))
     return Samples(values, _in_colour(image), _has_alpha(image)), metadata
 
 
@@ -105,8 +118,6 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
         if blob is not None:
             image.set_type(pyvips.GValue.blob_type, field, blob)
     image.set_type(pyvips.GValue.gint_type, "orientation", metadata.orientation)
-    for number, (keyword, text) in enumerate(metadata.texts):
-        image.set_type(pyvips.GValue.gstr_type, f"{_TEXT}{number}-{keyword}", text)
     try:
         content = bytes(image.write_to_buffer(suffix, **_save_options(suffix, quality)))
     except pyvips.Error as error:
@@ -116,13 +127,12 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
     no_exif = metadata.exif is None and metadata.orientation == 1
     if suffix == ".png":
         invented = (b"pHYs",) * no_resolution + (b"eXIf",) * no_exif
-        content = with_chunks(content, metadata.chunks, without=invented)
+        content = with_chunks(content, _chunks(metadata), without=invented)
     if suffix in (".jpg", ".jpeg"):
-        if no_exif:
-            content = with_density_for_exif(content, resolution)
-        for keyword, text in metadata.texts:
-            if keyword == COMMENT:
-                content = with_comment(content, text)
+        if no_exif and has_exact_density(None if no_resolution else resolution):
+            content = with_density_for_exif(content, None if no_resolution else resolution)
+        if metadata.comment and "a long comment" not in what_is_lost(metadata, suffix):
+            content = with_comment(content, metadata.comment)
     return without_resolution(content) if no_resolution else content
 
 
@@ -150,7 +160,9 @@ def _opened(content: bytes, name: object) -> Any:
     if chunk := doubled_chunk(content):
         raise LocregError(f"{name} is damaged: it has two chunks {chunk}.")
     if content.startswith(GIF) and lacks_pixels(content):
-        raise LocregError(f"{name} is damaged: its picture does not fill its size.")
+        raise LocregError(
+            f"{name} is damaged: its first frame does not fill the canvas, or ends too early."
+        )
     if image.coding != "none" or image.interpretation not in _INTERPRETATIONS:
         raise LocregError(f"{name} is a {image.interpretation} image: convert it to RGB first.")
     if image.format not in ("uchar", "ushort", "float"):
@@ -171,20 +183,17 @@ def _has_alpha(image: Any) -> bool:
     return bool(image.hasalpha())
 
 
-def _metadata(image: Any) -> Metadata:
+def _metadata(image: Any, content: bytes) -> Metadata:
     fields = set(image.get_fields())
 
     def blob(field: str) -> bytes | None:
         return bytes(image.get(field)) if field in fields else None
 
-    comments = sorted(field for field in fields if field.startswith(_TEXT))
-    texts = [(field.split("-", 3)[3], str(image.get(field))) for field in comments]
     inch = "resolution-unit" in fields and image.get("resolution-unit") == "in"
     unit: Unit = "inch" if inch else "centimetre"
     scale = 25.4 if inch else 10.0
-    exif, resources = blob(_EXIF), blob(_PHOTOSHOP)
-    if resources is not None:
-        resources = resources.removeprefix(HEADER)
+    exif, resources, chunks = blob(_EXIF), photoshop_resources(content), kept_chunks(content)
+    texts = dict(text for text in map(text_of, chunks) if text is not None)
     return Metadata(
         profile=blob(_PROFILE),
         exif=None if exif is None else exif.removeprefix(b"Exif\0\0"),
@@ -193,8 +202,18 @@ def _metadata(image: Any) -> Metadata:
         photoshop=resources,
         orientation=image.get("orientation") if "orientation" in fields else 1,
         resolution=Resolution(scale * image.xres, scale * image.yres, unit),
-        texts=tuple(texts),
+        comment=jpeg_comment(content) or texts.get(COMMENT),
+        chunks=chunks,
+        unread=(*further_chunks(content), *further_segments(content)),
     )
+
+
+def _chunks(metadata: Metadata) -> tuple[Chunk, ...]:
+    """The chunks of PNG, with a comment that comes from JPEG."""
+    texts = [text[0] for text in map(text_of, metadata.chunks) if text is not None]
+    if metadata.comment is None or COMMENT in texts:
+        return metadata.chunks
+    return *metadata.chunks, text_chunk(COMMENT, metadata.comment)
 
 
 def _photoshop(metadata: Metadata) -> bytes | None:

@@ -246,7 +246,8 @@ def as_visible(image: ImageFile, device: torch.device) -> tuple[Tensor, Tensor |
         return y, None
     known = torch.from_numpy(image.known).to(device)
     if image.hidden is not None:
-        y = torch.where(torch.from_numpy(image.hidden).to(device), fill(y, known), y)
+        filled = fill(torch.where(known, y, 0), known)  # what is hidden may be NaN
+        y = torch.where(torch.from_numpy(image.hidden).to(device), filled, y)
     return y, known
 
 
