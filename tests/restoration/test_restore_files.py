@@ -310,3 +310,18 @@ def test_without_callbacks_errors_go_to_the_log(source, tmp_path, options, caplo
     counts = locreg.restore_files(source, tmp_path / "out", locreg.denoise_task(), options)
     assert counts == locreg.FileCounts(total=3, skipped=0, failed=1)
     assert "b.png is not an image" in caplog.text
+
+
+def test_an_input_that_is_gone_fails_alone_although_it_has_a_result(
+    tmp_path, heard, options, source
+):
+    (source / "b.png").unlink()
+    (tmp_path / "elsewhere.png").write_bytes((source / "a.png").read_bytes())
+    (source / "a.png").unlink()
+    (source / "a.png").symlink_to(tmp_path / "elsewhere.png")
+    task, target = locreg.denoise_task(), tmp_path / "out"
+    assert locreg.restore_files(source, target, task, options, heard.events()).failed == 0
+    (tmp_path / "elsewhere.png").unlink()
+    counts = locreg.restore_files(source, target, task, options, heard.events())
+    assert counts == locreg.FileCounts(total=2, skipped=1, failed=1)
+    assert "a.png" in heard.messages[-1]

@@ -147,7 +147,7 @@ def _mask_in(folder: Path, masks: Sequence[Path], source: Path) -> Path:
         fitting = [
             found
             for found, name in zip(masks, names, strict=True)
-            if name == parts[-depth:] and not found.samefile(source)
+            if name == parts[-depth:] and not (source.exists() and found.samefile(source))
         ]
         if len(fitting) > 1:
             raise LocregError(

@@ -93,6 +93,9 @@ class Finished:
 
 
 def _stamp(path: Path) -> list[int]:
-    """What changes when a file is written: its size and its time."""
-    status = path.stat()
+    """What changes when a file is written: its size and its time; nothing if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
     return [status.st_size, status.st_mtime_ns]
