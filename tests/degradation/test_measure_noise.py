@@ -90,6 +90,7 @@ def test_the_level_of_growing_noise_is_its_root_mean_square(scene):
     assert (scaled.level, again.level) == pytest.approx((0.2, 0.2))
 
 
+@pytest.mark.slow
 def test_a_large_image_is_sampled_well(scene):
     small = add_noise(scene, 0.08, 0)
     large = small.repeat(1, 1, 3, 3)

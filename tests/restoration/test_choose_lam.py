@@ -98,6 +98,7 @@ def test_steins_estimate_is_close_to_the_oracle(scene, regularizer):
     assert psnr(found.image, scene).item() > oracle - 0.15
 
 
+@pytest.mark.slow
 def test_the_score_principle_meets_the_clean_score(scene, regularizer):
     y = add_noise(scene[..., 9:37, 9:37], 0.1, 0)
     found = restore(

@@ -19,6 +19,7 @@ def scene(photograph):
     return torch.from_numpy(photograph.transpose(2, 0, 1)[None, :, 100:260, 60:220].copy()) / 255
 
 
+@pytest.mark.slow
 def test_noise_of_a_camera_is_removed_better_than_white_noise_of_its_level_would_be(scene):
     """In a photograph as cameras take it, which is smoother than one that was shrunk."""
     gains, regularizer = [], load("denoise-rgb")
@@ -113,6 +114,7 @@ def test_pixels_far_above_white_stay_and_do_no_harm(scene, noise):
     assert after < 0.5 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.4, 0.5])
 def test_strong_noise_is_not_taken_for_highlights(scene, level):
     y = add_noise(scene, level, seed=2)

@@ -10,6 +10,7 @@ from locreg.images.photoshop import HEADER as PHOTOSHOP
 
 _START, _JFIF, _EXIF = b"\xff\xd8", b"JFIF\0", b"Exif\0\0"
 _COMMENT = 0xFE
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/"
 _KNOWN = (
     *(_JFIF, b"JFXX\0", _EXIF, b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", PHOTOSHOP),
     b"Adobe",
@@ -38,11 +39,19 @@ def photoshop_resources(jpeg: bytes) -> bytes | None:
 def further_segments(jpeg: bytes) -> list[str]:
     """The names of other segments that no result has, such as MPF."""
     others = {
-        content.split(b"\0")[0][:20].decode("latin-1").split("/")[-1] or f"APP{marker - 0xE0}"
+        _name(marker, content)
         for marker, content in _segments_of(jpeg)
         if marker != _COMMENT and not content.startswith(_KNOWN)
     }
-    return sorted("extended XMP" if name == "http:" else name for name in others)
+    return sorted(others)
+
+
+def _name(marker: int, content: bytes) -> str:
+    """What a segment calls itself; else its number."""
+    if content.startswith(_MORE_XMP):
+        return "extended XMP"
+    name = content.split(b"\0")[0][:20].decode("latin-1")
+    return name if name.isalnum() and name.isascii() else f"APP{marker - 0xE0}"
 
 
 def _decoded(comment: bytes) -> str:

@@ -44,7 +44,8 @@ def kept_chunks(png: bytes) -> tuple[Chunk, ...]:
 def further_chunks(png: bytes) -> list[str]:
     """The names of other chunks that no result has."""
     known = (*_KNOWN, *_COLOUR, *_LATE)
-    return sorted({name.decode("latin-1") for name, _ in _header(png) if name not in known})
+    names = {name.decode("latin-1") for name, _ in _header(png) if name not in known}
+    return sorted(name for name in names if name.isascii() and name.isalpha())
 
 
 def means_colours(chunk: Chunk) -> bool:
