@@ -81,6 +81,19 @@ def test_an_ome_tiff_file_keeps_its_xml(tmp_path):
         assert (left(b.asarray()).max(1) < 0.5 * np.array(LEVELS)).all()
 
 
+def test_the_xml_of_ome_says_what_is_written(tmp_path):
+    """Samples of 64 bits become float32."""
+    stack = hyperstack(1, 2, 1)[0, :, 0] / 65535
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, metadata=metadata)
+    restoration = locreg.RestoreOptions(sigma=0)
+    denoised(tmp_path / "a.ome.tif", tmp_path / "b.ome.tif", restoration=restoration)
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        assert 'Type="float"' in file.ome_metadata
+        np.testing.assert_allclose(file.asarray(), stack, rtol=1e-6)
+        assert file.series[0].dtype == np.float32
+
+
 def test_an_upscaled_stack_has_smaller_pixels(tmp_path):
     stack = hyperstack(1, 2, 1)[0, :, 0, :20, :24]
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.3}

@@ -133,6 +133,7 @@ def image_of(
     notes = []
     if samples.values.dtype.name in ("float16", "float64"):
         notes.append(f"{samples.values.dtype} samples are written as float32.")
+        metadata = metadata.in_single_precision()
     single = _in_single_precision(samples)
     alpha = single.values[:, :, -1:].transpose(2, 0, 1) if single.alpha else None
     pixels = to_unit_range(np.ascontiguousarray(single.opaque.transpose(2, 0, 1)), white)

@@ -110,6 +110,13 @@ class Metadata:
             description = _ome_enlarged(description, factor)
         return replace(self, resolution=resolution, description=description)
 
+    def in_single_precision(self) -> Metadata:
+        """The metadata of the same samples as float32."""
+        if self.description is None or "<OME" not in self.description:
+            return self
+        xml = re.sub(r'(<(?:\w+:)?Pixels\b[^>]*?\sType=")[^"]+(")', r"\1float\2", self.description)
+        return replace(self, description=xml)
+
 
 def what_is_lost(metadata: Metadata, suffix: str, size: int = 0) -> list[str]:
     """What a file with this suffix, and so many bytes of samples, cannot keep, in words."""
