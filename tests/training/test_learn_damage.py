@@ -95,6 +95,7 @@ def recipe(tmp_path):
     return replace(made, critic=RidgeCriticOptions(filters=24), training=training)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_does_not_train_the_critic_again(recipe, tmp_path):
     output = tmp_path / "learned.safetensors"
 

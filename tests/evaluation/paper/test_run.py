@@ -51,6 +51,7 @@ def test_a_line_of_the_log_that_was_cut_off_is_left_out(paper_data, tmp_path):
     assert [record["part"] for record in run.logged()] == ["first"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("calibration_images", "writes"),
     # The checkpoint is written before and after the training, then the weights, then their lam.
