@@ -120,7 +120,7 @@ def test_plain_pages_need_to_be_told(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata=None)
     with pytest.raises(LocregError, match="does not say what they are: give --axes"):
         denoised(tmp_path / "a.tif", tmp_path / "b.tif")
-    with pytest.raises(LocregError, match="must be ZYX, TYX or CYX, not XYZ"):
+    with pytest.raises(LocregError, match="axes must be one of ZYX, TYX, CYX"):
         denoised(tmp_path / "a.tif", tmp_path / "b.tif", axes="XYZ")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
     assert len(denoised(tmp_path / "a.tif", tmp_path / "b.tif", axes="ZYX").levels) == 1

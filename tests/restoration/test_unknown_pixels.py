@@ -195,3 +195,9 @@ def test_tasks_refuse_what_is_no_number(picture, value):
     ):
         with pytest.raises(LocregError, match="NaN or infinite"):
             task()
+
+
+def test_an_image_is_not_its_own_mask(tmp_path, missing):
+    assert missing.any()
+    with pytest.raises(LocregError, match="is the image itself"):
+        locreg.inpaint_task(tmp_path / "mask.png").mask(tmp_path / "mask.png")

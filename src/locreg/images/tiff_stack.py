@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 _IN_A_PLANE = "YXS"  # axes of a page: rows, columns, samples
-_NAMED = "ZTC"  # axes that a user can give: depth, time, channel
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def opened_stack(path: Path, axes: str | None, *, independent: bool) -> Iterator
 
     Args:
         path: the file.
-        axes: the axes, such as ZYX, of a file that does not say them.
+        axes: ZYX, TYX or CYX, for a file that does not say its axes.
         independent: whether the pages have nothing to do with each other, as scans.
 
     Raises:
@@ -139,16 +138,10 @@ def _layout(
 
 def _given_layout(pages: list[TiffPage], path: Path, given: str | None) -> tuple[str, list[int]]:
     """The layout of plain pages, whose axis the user gives."""
-    allowed = [f"{axis}YX" for axis in _NAMED]
     if given is None:
         raise LocregError(
             f"{path} has {len(pages)} pages and does not say what they are: give --axes ZYX "
             "(depth), TYX (time) or CYX (channels), or --pages independent for scans."
-        )
-    if given.upper() not in allowed:
-        raise LocregError(
-            f"{path} has one page after the other: --axes must be {', '.join(allowed[:-1])} or "
-            f"{allowed[-1]}, not {given}."
         )
     axis = given[0].upper()
     return axis, list(range(len(pages))) if axis == "C" else [0] * len(pages)

@@ -125,7 +125,7 @@ def inpaint_task(mask: Path) -> FileTask:
         return FileTask(
             name="inpaint",
             restore_of=restore_of,
-            mask_file=lambda _: mask,
+            mask_file=lambda source: _other_than(source, mask),
             settings=settings,
             inputs=(mask,),
         )
@@ -137,6 +137,13 @@ def inpaint_task(mask: Path) -> FileTask:
         settings=settings,
         inputs=tuple(masks),
     )
+
+
+def _other_than(source: Path, mask: Path) -> Path:
+    """The mask, if it is not the image itself."""
+    if source.exists() and mask.samefile(source):
+        raise LocregError(f"{mask} is the image itself: give another file as its mask.")
+    return mask
 
 
 def _mask_in(folder: Path, masks: Sequence[Path], source: Path) -> Path:

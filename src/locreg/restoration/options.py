@@ -172,7 +172,8 @@ class FileOptions:
             loss.
 
     Raises:
-        UsageError: when white is not positive, or quality is not from 1 to 100.
+        UsageError: when white is not positive, quality is not from 1 to 100, axes are unknown, or
+            the restoration has a list of levels.
     """
 
     weights: str = "auto"
@@ -192,5 +193,7 @@ class FileOptions:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality must be from 1 to 100, got {self.quality}.")
         self.restoration.level  # noqa: B018 (refuses a list, since a file holds no batch)
+        if self.axes is not None:
+            check_choice("axes", self.axes.upper(), ("ZYX", "TYX", "CYX"))
         if self.axes is not None and self.pages == "independent":
             raise UsageError("Independent pages have no axes: leave axes out.")
