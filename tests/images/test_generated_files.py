@@ -25,7 +25,7 @@ from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore_files import restore_files
 from locreg.restoration.restore_image_file import LoadedWeights
 
-FILES = int(os.environ.get("LOCREG_FILES", "200"))
+FILES = int(os.environ.get("LOCREG_FILES", "100"))
 LONGEST = 10  # seconds
 # Without noise the result is the input. Pages have nothing to do with each other.
 NO_CHANGE = FileOptions(restoration=RestoreOptions(sigma=0), pages="independent")

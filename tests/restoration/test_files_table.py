@@ -103,6 +103,7 @@ def test_what_a_format_can_hold(copied, row, column, cell):
     assert np.abs(written.astype(float) - given.astype(written.dtype)).max() <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "origin", "column", "cell"), metadata_cells())
 def test_metadata(copied, what, origin, column, cell):
     before, after = SUFFIXES[origin], SUFFIXES[column]

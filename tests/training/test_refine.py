@@ -48,6 +48,7 @@ def recipe(folder, initial, iterations=12, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_refinement_brings_the_minimisers_closer(folder, tmp_path):
     output = tmp_path / "refined.safetensors"
     initial = start(tmp_path)

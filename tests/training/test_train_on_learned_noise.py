@@ -50,6 +50,7 @@ def recipe(folders):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_energy_of_learned_noise_denoises_at_its_own_level(folders, tmp_path):
     path = tmp_path / "own.safetensors"
     trained = train_denoiser(recipe(folders), TrainingRun(output=path, progress=False))
