@@ -77,7 +77,6 @@ def test_lbfgs_has_the_energy_of_1000_adam_steps_after_a_tenth_of_the_gradients(
     assert reached <= least + 1e-4 * (start - least)
 
 
-@pytest.mark.slow
 def test_lbfgs_has_the_energy_of_200_adam_steps_after_a_tenth_of_the_gradients(photograph):
     """The slow test above in small: fewer steps, and a smaller image."""
     clean = torch.from_numpy(photograph[100:112, 210:222].copy()).permute(2, 0, 1)[None] / 255
