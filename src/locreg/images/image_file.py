@@ -70,10 +70,7 @@ class ImageFile:
     @property
     def hidden(self) -> NDArray[np.bool_] | None:
         """(H, W), True where the image is transparent; None if it is so nowhere or everywhere."""
-        if self.alpha is None:
-            return None
-        hidden: NDArray[np.bool_] = self.alpha[0] == 0
-        return hidden if hidden.any() and not hidden.all() else None
+        return None if self.alpha is None else _hidden_by(self.alpha[0])
 
     @property
     def known(self) -> NDArray[np.bool_] | None:
@@ -138,11 +135,16 @@ def image_of(
     alpha = single.values[:, :, -1:].transpose(2, 0, 1) if single.alpha else None
     pixels = to_unit_range(np.ascontiguousarray(single.opaque.transpose(2, 0, 1)), white)
     sample_type = single.values.dtype.name
-    image = ImageFile(pixels, alpha, sample_type, metadata, white, form, missing, tuple(notes))
     if missing is not None:
         usable = (np.abs(pixels) <= _MOST).all(0)  # no NaN, no value that stands for no data
         pixels[:, missing & ~usable] = 0
-    return image
+    return ImageFile(pixels, alpha, sample_type, metadata, white, form, missing, tuple(notes))
+
+
+def _hidden_by(alpha: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where alpha (H, W) is 0; None if it is so nowhere or everywhere."""
+    hidden: NDArray[np.bool_] = alpha == 0
+    return hidden if hidden.any() and not hidden.all() else None
 
 
 def _meaningless(
@@ -153,10 +155,9 @@ def _meaningless(
     Raises:
         LocregError: when that is everywhere.
     """
-    if samples.alpha:
-        hidden = samples.values[:, :, -1] == 0
-        if hidden.any() and not hidden.all():
-            missing = hidden if missing is None else missing | hidden
+    hidden = _hidden_by(samples.values[:, :, -1]) if samples.alpha else None
+    if hidden is not None:
+        missing = hidden if missing is None else missing | hidden
     if missing is not None and missing.all():
         raise LocregError(f"{name}: the mask marks every pixel that can be seen as missing.")
     return missing

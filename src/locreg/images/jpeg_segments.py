@@ -66,11 +66,10 @@ def _segments_of(jpeg: bytes) -> list[tuple[int, bytes]]:
     return [(jpeg[start + 1], jpeg[start + 4 : end]) for start, end in _segments(jpeg)]
 
 
-def with_comment(jpeg: bytes, comment: str) -> bytes:
+def with_comment(jpeg: bytes, comment: bytes) -> bytes:
     """A JPEG file with a comment after its other segments, of at most `MOST_IN_JPEG` bytes."""
-    content = comment.encode(errors="surrogateescape")
     end = max((end for _, end in _segments(jpeg)), default=len(_START))
-    return jpeg[:end] + struct.pack(">BBH", 0xFF, _COMMENT, 2 + len(content)) + content + jpeg[end:]
+    return jpeg[:end] + struct.pack(">BBH", 0xFF, _COMMENT, 2 + len(comment)) + comment + jpeg[end:]
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from locreg.images.photoshop import MOST_IN_JPEG, with_iptc
-from locreg.images.png_chunks import Chunk, means_colours, text_of
+from locreg.images.png_chunks import Chunk, means_colours, texts_of
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -123,7 +123,6 @@ def what_is_lost(metadata: Metadata, suffix: str, size: int = 0) -> list[str]:
     tiff, png, jpeg = (suffix in s for s in ((".tif", ".tiff"), (".png",), (".jpg", ".jpeg")))
     unitless = metadata.resolution is not None and metadata.resolution.unit == "none"
     resources = len(with_iptc(metadata.photoshop or b"", metadata.iptc))
-    texts = [text[0] for text in map(text_of, metadata.chunks) if text is not None]
     comment = metadata.comment is not None
     long = {
         "a long comment": (metadata.comment or "").encode(errors="surrogateescape"),
@@ -138,7 +137,8 @@ def what_is_lost(metadata: Metadata, suffix: str, size: int = 0) -> list[str]:
         "lens, exposure and place in more than 4 GB": tiff
         and size > LARGEST_TIFF
         and bool(_parts(metadata.exif or b"")),
-        "texts of PNG": not png and any(keyword != COMMENT for keyword in texts),
+        "texts of PNG": not png
+        and any(keyword != COMMENT for keyword in texts_of(metadata.chunks)),
         "the comment": comment and not (png or jpeg),
         "IPTC": metadata.iptc is not None and not (tiff or jpeg),
         "Photoshop's resources": metadata.photoshop is not None
@@ -271,7 +271,8 @@ def _parsed(exif: bytes) -> Exif:
     from PIL import Image
 
     parsed = Image.Exif()
-    with contextlib.suppress(Exception), warnings.catch_warnings():  # a damaged one: almost any
+    # A damaged one makes the library warn, or raise almost anything.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parsed.load(exif)
     return parsed

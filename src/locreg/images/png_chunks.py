@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
@@ -53,7 +53,12 @@ def means_colours(chunk: Chunk) -> bool:
     return chunk[0] in _COLOUR
 
 
-def text_of(chunk: Chunk) -> tuple[str, str] | None:
+def texts_of(chunks: Iterable[Chunk]) -> dict[str, str]:
+    """The texts in some chunks by their keywords."""
+    return dict(text for text in map(_text_of, chunks) if text is not None)
+
+
+def _text_of(chunk: Chunk) -> tuple[str, str] | None:
     """The keyword and the text of a chunk; None if it is no text, or a damaged one."""
     name, content = chunk
     keyword, _, rest = content.partition(b"\0")

@@ -27,7 +27,6 @@ from locreg.images.metadata import (
     Resolution,
     Unit,
     resolution_in_exif,
-    what_is_lost,
 )
 from locreg.images.photoshop import HEADER, MOST_IN_JPEG, iptc_in, with_iptc
 from locreg.images.png_chunks import (
@@ -38,7 +37,7 @@ from locreg.images.png_chunks import (
     kept_chunks,
     png_gives_density,
     text_chunk,
-    text_of,
+    texts_of,
     with_chunks,
     with_metadata_first,
 )
@@ -131,8 +130,9 @@ def other_bytes(samples: Samples, metadata: Metadata, path: Path, quality: int |
     if suffix in (".jpg", ".jpeg"):
         if no_exif and has_exact_density(None if no_resolution else resolution):
             content = with_density_for_exif(content, None if no_resolution else resolution)
-        if metadata.comment and "a long comment" not in what_is_lost(metadata, suffix):
-            content = with_comment(content, metadata.comment)
+        comment = (metadata.comment or "").encode(errors="surrogateescape")
+        if 0 < len(comment) <= MOST_IN_JPEG:
+            content = with_comment(content, comment)
     return without_resolution(content) if no_resolution else content
 
 
@@ -193,7 +193,6 @@ def _metadata(image: Any, content: bytes) -> Metadata:
     unit: Unit = "inch" if inch else "centimetre"
     scale = 25.4 if inch else 10.0
     exif, resources, chunks = blob(_EXIF), photoshop_resources(content), kept_chunks(content)
-    texts = dict(text for text in map(text_of, chunks) if text is not None)
     return Metadata(
         profile=blob(_PROFILE),
         exif=None if exif is None else exif.removeprefix(b"Exif\0\0"),
@@ -202,7 +201,7 @@ def _metadata(image: Any, content: bytes) -> Metadata:
         photoshop=resources,
         orientation=image.get("orientation") if "orientation" in fields else 1,
         resolution=Resolution(scale * image.xres, scale * image.yres, unit),
-        comment=jpeg_comment(content) or texts.get(COMMENT),
+        comment=jpeg_comment(content) or texts_of(chunks).get(COMMENT),
         chunks=chunks,
         unread=(*further_chunks(content), *further_segments(content)),
     )
@@ -210,8 +209,7 @@ def _metadata(image: Any, content: bytes) -> Metadata:
 
 def _chunks(metadata: Metadata) -> tuple[Chunk, ...]:
     """The chunks of PNG, with a comment that comes from JPEG."""
-    texts = [text[0] for text in map(text_of, metadata.chunks) if text is not None]
-    if metadata.comment is None or COMMENT in texts:
+    if metadata.comment is None or COMMENT in texts_of(metadata.chunks):
         return metadata.chunks
     return *metadata.chunks, text_chunk(COMMENT, metadata.comment)
 
