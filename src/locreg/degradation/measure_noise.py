@@ -3,7 +3,8 @@
 The network of `locreg.degradation.noise_network` measures the level everywhere. Places without
 noise of their own are left out: clipped skies and shadows, letterbox bars, transparent or constant
 areas. The rest is averaged with the network's weights. If the noise is independent between pixels
-and grows with brightness, as on a sensor, gain and read noise are fitted to the levels.
+and grows with brightness, as on a sensor, gain and read noise are fitted to the levels. If the
+network is in doubt, as in textures, where noise and scene look alike, the level is lowered.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _MOST_WEIGHT = 4.0  # largest log weight of a place
 _WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
 _AROUND = 13  # side of the middle of a window whose brightness counts, in pixels
 _MOST_MISFIT = 0.25  # relative error of the fitted variances from which noise does not grow so
+_CERTAIN = -0.1  # doubt up to which a level counts in full; see `_Places`
+_PER_DOUBT = 2.0  # by how much the logarithm of the level falls with further doubt
 _BINS = 8  # groups of places by brightness
 _GROWTH = (
     1.6  # ratio of the levels of bright and dark places from which noise grows with brightness
@@ -79,6 +82,22 @@ class _Places:
     weight: NDArray[np.float64]
     brightness: NDArray[np.float64]
 
+    def mean(self) -> float:
+        """The weighted mean of the logarithms of the level."""
+        return float(np.average(self.log_level, weights=self.weight))
+
+    def share_of_noise(self) -> float:
+        """How much of the level counts as noise: all of it, if the network is certain.
+
+        The doubt is the standard deviation of the logarithms of the level, less the mean logarithm
+        of the weights. It is far below 0 where there is nothing but noise, and near 0 or above in
+        textures that look like noise.
+        """
+        spread = np.average((self.log_level - self.mean()) ** 2, weights=self.weight)
+        certainty = np.average(np.log(self.weight), weights=self.weight)
+        doubt = math.sqrt(spread) - float(certainty)
+        return math.exp(-_PER_DOUBT * max(doubt - _CERTAIN, 0.0))
+
 
 def measure_noise(
     x: Tensor, kind: NoiseKind | Literal["auto"] = "auto", known: Tensor | None = None
@@ -86,7 +105,7 @@ def measure_noise(
     """The noise of an image x (1, C, H, W), nominally in [0, 1].
 
     The level of noise that is independent between pixels is measured by `estimate_sigma`, which is
-    more exact for it.
+    more exact for it in colour. In grey it takes texture for noise, so the network may lower it.
 
     Args:
         x: the image.
@@ -97,22 +116,26 @@ def measure_noise(
         LocregError: when the image is too small, or too little of it is known.
     """
     white = estimate_sigma(x, known)
-    if kind == "white":
+    grey = bool((x == x[:, :1]).all())
+    if kind == "white" and not grey:
         return MeasuredNoise(kind="white", level=white)
     places = _measure(x[0], known)
     if len(places.weight) < _FEWEST_PLACES or not places.weight.any():
         return MeasuredNoise(kind="white", level=white)
-    usual = math.exp(np.average(places.log_level, weights=places.weight))
+    usual, lowered = math.exp(places.mean()), places.share_of_noise()
     independent = white >= _WHITE_SHARE * usual
+    if grey:  # its texture also fills the smallest eigenvalues
+        white = min(white, lowered * usual)
     groups = _by_brightness(places)
     growth = _fit_growth(groups)
     if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
         found = growing_noise(x, growth.gain, growth.read_noise, known)
         return found.scaled_to(white) if independent else found
-    if kind == "auto" and independent:
+    if kind == "white" or (kind == "auto" and independent):
         return MeasuredNoise(kind="white", level=white)
     # A root mean square is at least the geometric mean; if it is not, the groups' weights differ.
-    return MeasuredNoise(kind="camera", level=max(groups.root_mean_square(), usual))
+    level = max(groups.root_mean_square(), usual)
+    return MeasuredNoise(kind="camera", level=lowered * level)
 
 
 def growing_noise(
