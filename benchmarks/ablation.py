@@ -25,7 +25,8 @@ from locreg.degradation.noise import NoiseRange
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
 from locreg.images.sources import split_sources
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.training.calibration import best_contrast

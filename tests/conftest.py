@@ -20,10 +20,12 @@ from locreg.cli.main import main
 from locreg.degradation.learned_noise import NoiseModel
 from locreg.images.image_file import write_image
 from locreg.regularizer.criterion_record import DenoisingRecord
-from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer, standard_layers
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.ridge import ridge_critic
-from locreg.regularizer.weights import Calibration, Weights, save_weights
+from locreg.regularizer.stored_weights import Calibration
+from locreg.regularizer.weights import Weights, save_weights
 
 # Machines are shared: how long an example takes decides nothing. The same examples every time.
 settings.register_profile("locreg", deadline=None, derandomize=True)

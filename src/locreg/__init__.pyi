@@ -12,14 +12,14 @@ from .errors import UsageError as UsageError
 from .regularizer.criterion_record import BilevelRecord as BilevelRecord
 from .regularizer.criterion_record import DenoisingRecord as DenoisingRecord
 from .regularizer.criterion_record import WassersteinRecord as WassersteinRecord
-from .regularizer.critic import Layer as Layer
 from .regularizer.critic import PatchCritic as PatchCritic
-from .regularizer.critic import standard_layers as standard_layers
+from .regularizer.layers import Layer as Layer
+from .regularizer.layers import standard_layers as standard_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
 from .regularizer.local_regularizer import load as load
 from .regularizer.multiscale import MultiscaleCritic as MultiscaleCritic
 from .regularizer.ridge import ridge_critic as ridge_critic
-from .regularizer.weights import Calibration as Calibration
+from .regularizer.stored_weights import Calibration as Calibration
 from .regularizer.weights import Weights as Weights
 from .regularizer.weights import load_weights as load_weights
 from .regularizer.weights import save_weights as save_weights

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from conftest import BAD_IMAGES, small_critic
-from locreg.regularizer.tensor_file import FORMAT, write_tensors
+from locreg.regularizer.array_file import FORMAT
+from locreg.regularizer.tensor_file import write_tensors
 from locreg.regularizer.weights import Weights, save_weights
 
 FAST = ("--steps", "2")

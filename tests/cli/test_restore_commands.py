@@ -9,7 +9,8 @@ import pytest
 from conftest import save_picture
 from locreg.images.image_file import ImageFile, read_image, read_samples, write_image
 from locreg.images.metadata import Metadata
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.weights import Weights, save_weights
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conftest import random_image
 from locreg.regularizer.activations import ACTIVATIONS, MCP_ROUNDING, lengths, mcp
-from locreg.regularizer.critic import standard_layers
+from locreg.regularizer.layers import standard_layers
 from locreg.training.options import CriticOptions
 
 

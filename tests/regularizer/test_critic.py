@@ -13,7 +13,8 @@ from conftest import (
     small_ridge_critic,
 )
 from locreg.errors import LocregError
-from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer, standard_layers
 from locreg.regularizer.tiled_gradient import value_and_gradient
 
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from conftest import random_image, small_ridge_critic
 from locreg.regularizer.borders import pad
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.fourier_gradient import is_ridge
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.tiled_gradient import value_and_gradient
 
 LAST = Layer(channels=1, kernel=1, activation="identity", bias=False)

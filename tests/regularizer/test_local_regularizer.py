@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from conftest import conditioned_critic, random_image, small_critic
 from locreg.errors import LocregError
 from locreg.regularizer.borders import pad
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.local_regularizer import LocalRegularizer
 
 

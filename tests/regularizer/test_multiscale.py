@@ -8,7 +8,8 @@ import torch
 from conftest import conditioned_critic, random_image, small_critic
 from locreg.errors import LocregError
 from locreg.regularizer.borders import halved
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.multiscale import (
     MultiscaleCritic,

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from conftest import SMOOTH_ACTIVATIONS, random_image, small_critic
 from locreg.regularizer.borders import pad
-from locreg.regularizer.critic import Layer, PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.fourier_gradient import is_ridge
+from locreg.regularizer.layers import Layer, standard_layers
 from locreg.regularizer.tiled_gradient import scores, value_and_gradient
 
 sizes = st.integers(1, 23)

@@ -7,10 +7,12 @@ import torch
 
 from conftest import Trap, conditioned_critic, random_image, small_critic
 from locreg.errors import LocregError
+from locreg.regularizer.array_file import FORMAT
 from locreg.regularizer.criterion_record import DenoisingRecord, WassersteinRecord
 from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.regularizer.tensor_file import FORMAT, write_tensors
-from locreg.regularizer.weights import Calibration, Weights, load_weights, save_weights
+from locreg.regularizer.stored_weights import Calibration
+from locreg.regularizer.tensor_file import write_tensors
+from locreg.regularizer.weights import Weights, load_weights, save_weights
 
 
 def test_round_trip(tmp_path):

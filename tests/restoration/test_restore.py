@@ -15,7 +15,8 @@ from locreg.degradation.kernels import gaussian_kernel
 from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer, load
-from locreg.regularizer.weights import Calibration, Weights
+from locreg.regularizer.stored_weights import Calibration
+from locreg.regularizer.weights import Weights
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.tasks import inpaint

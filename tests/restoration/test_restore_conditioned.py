@@ -11,7 +11,8 @@ from locreg.degradation.noise import NoiseRange
 from locreg.degradation.stabilize_variance import Stabilisation
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.criterion_record import DenoisingRecord
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.weights import Weights
 from locreg.restoration.defaults import default_solver, usual_steps

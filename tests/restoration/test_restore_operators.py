@@ -14,7 +14,8 @@ from locreg.degradation.deepinv_operators import (
 )
 from locreg.degradation.kernels import gaussian_kernel
 from locreg.errors import LocregError
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore

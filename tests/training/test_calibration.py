@@ -8,7 +8,8 @@ from conftest import small_critic
 from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError
 from locreg.images.metrics import psnr
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore

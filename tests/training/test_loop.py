@@ -6,7 +6,8 @@ import torch
 from locreg.degradation.noise import NoiseRange
 from locreg.errors import LocregError
 from locreg.images.patches import PatchPool
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.training.criteria.wasserstein import UnpairedPatches, WassersteinCriterion
 from locreg.training.loop import learning_rate, train
 from locreg.training.options import TrainingOptions

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.training.optimizers import CriticOptimizer, Muon
 
 WIDTHS = (6, 8, 8, 4, 4, 4)

@@ -9,7 +9,8 @@ import torch
 from conftest import ridge_with_contrast
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.criterion_record import BilevelRecord
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.training.options import (
     CalibratedOptions,

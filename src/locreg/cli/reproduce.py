@@ -88,7 +88,7 @@ class FitEpll:
         from locreg.images.files import check_apart
         from locreg.images.patches import PatchPool
         from locreg.images.sources import list_sources
-        from locreg.regularizer.tensor_file import check_new_output
+        from locreg.regularizer.array_file import check_new_output
 
         check_apart(self.clean)
         check_new_output(self.output)

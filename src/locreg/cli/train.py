@@ -51,7 +51,7 @@ class ImportLocalreg:
 
     def run(self) -> int:
         """Convert, calibrate if clean images are given, and write."""
-        from locreg.regularizer.tensor_file import check_new_output
+        from locreg.regularizer.array_file import check_new_output
         from locreg.regularizer.weights import save_weights
         from locreg.training.import_localreg import calibrated, import_localreg
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from locreg.regularizer.layers import Layer
+
 MCP_ROUNDING = math.exp(-4)
 _LEAST_SQUARE = 1e-20
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -98,6 +100,11 @@ ACTIVATIONS = {
     "tanh": Activation(torch.tanh, _tanh_slope),
     "mcp": Activation(mcp, _mcp_slope),
 }
+
+
+def activate(layer: Layer, t: Tensor) -> Tensor:
+    """The layer's activation of t (B, channels, H, W), the convolution: (B, outputs, H, W)."""
+    return ACTIVATIONS[layer.activation].value(lengths(t, layer.group))
 
 
 def lengths(t: Tensor, group: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mirroring of an image at its borders, and the adjoint of this operation."""
+"""Mirroring of a tensor at its borders, and the adjoint of this operation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HALVING = (1 / 8, 3 / 8, 3 / 8, 1 / 8)  # weights of the pixels of a line, for `halved`
-
-
-def mirror_indices(length: int, field: int) -> Tensor:
-    """Source pixel of each pixel of a padded line: (length + field - 1,).
-
-    The mirror lies between pixels (... 1 0 | 0 1 2 ...). With an odd receptive ``field`` every
-    pixel, counted with its copies, then lies in exactly ``field`` windows, also at the border.
-    Lines shorter than the padding are mirrored repeatedly.
-    """
-    position = torch.arange(length + field - 1) - (field - 1) // 2
-    position = position.remainder(2 * length)
-    return torch.minimum(position, 2 * length - 1 - position)
+from locreg.regularizer.mirror import HALVING, mirror_indices
 
 
 def pad(x: Tensor, field: int) -> Tensor:
@@ -26,7 +14,7 @@ def pad(x: Tensor, field: int) -> Tensor:
 
     The result has one window of side ``field`` for each pixel of x.
     """
-    rows, columns = (mirror_indices(n, field).to(x.device) for n in x.shape[-2:])
+    rows, columns = (_sources(n, field, x) for n in x.shape[-2:])
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
@@ -35,7 +23,7 @@ def pad_adjoint(z: Tensor, height: int, width: int, field: int) -> Tensor:
 
     z is (..., height + field - 1, width + field - 1), and the result (..., height, width).
     """
-    rows, columns = (mirror_indices(n, field).to(z.device) for n in (height, width))
+    rows, columns = (_sources(n, field, z) for n in (height, width))
     lines = z.new_zeros((*z.shape[:-2], height, z.shape[-1])).index_add_(-2, rows, z)
     return lines.new_zeros((*z.shape[:-2], height, width)).index_add_(-1, columns, lines)
 
@@ -51,3 +39,8 @@ def halved(x: Tensor, *, periodic: bool = False) -> Tensor:
     if periodic:
         x = F.pad(x, (1, 1, 1, 1), mode="circular")
     return F.conv2d(x, kernel, stride=2, groups=x.shape[1])
+
+
+def _sources(length: int, field: int, x: Tensor) -> Tensor:
+    """The source pixels of a padded line, on the device of x."""
+    return torch.from_numpy(mirror_indices(length, field)).to(x.device)

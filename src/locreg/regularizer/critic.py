@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -12,78 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from locreg.errors import LocregError
-from locreg.regularizer.activations import ACTIVATIONS, lengths
-from locreg.regularizer.borders import HALVING
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One convolution without padding, then an activation.
-
-    Attributes:
-        channels: number of output channels.
-        kernel: side of the square kernel, in pixels.
-        stride: step between two outputs, in input pixels.
-        activation: one of ``identity, relu, silu, softplus, elu, tanh, mcp``.
-        bias: whether each output channel has a constant added.
-        zero_mean: whether training keeps the mean of each filter at 0, in every input channel.
-        nonnegative: whether training keeps the weights at or above 0.
-        group: number of neighbouring channels that the activation combines into one: it is applied
-            to their Euclidean norm. Only ``mcp`` supports more than 1.
-
-    Raises:
-        LocregError: when a number is below 1, the activation is unknown, or the group does not fit
-            the activation or the number of channels.
-    """
-
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    activation: str = "relu"
-    bias: bool = True
-    zero_mean: bool = False
-    nonnegative: bool = False
-    group: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.kernel, self.stride, self.group) < 1:
-            raise LocregError(f"A layer needs positive channels, kernel, stride and group: {self}.")
-        if self.activation not in ACTIVATIONS:
-            raise LocregError(
-                f"Unknown activation {self.activation!r}: choose one of {', '.join(ACTIVATIONS)}."
-            )
-        if self.group > 1 and (self.activation != "mcp" or self.channels % self.group):
-            raise LocregError(f"Groups need mcp, and channels must be a multiple of group: {self}.")
-
-    @property
-    def outputs(self) -> int:
-        """Number of channels after the activation."""
-        return self.channels // self.group
-
-    @property
-    def piecewise_linear(self) -> bool:
-        """Whether the activation is linear between its kinks."""
-        return ACTIVATIONS[self.activation].in_place is not None
-
-    def activate(self, t: Tensor) -> Tensor:
-        """The activation of t (B, channels, H, W), the convolution: (B, outputs, H, W)."""
-        return ACTIVATIONS[self.activation].value(lengths(t, self.group))
-
-
-def standard_layers(
-    widths: Sequence[int] = (32, 32, 32, 32, 24, 16), activation: str = "relu"
-) -> tuple[Layer, ...]:
-    """3x3 layers of these widths, then a linear 3x3 layer to one channel: r of Prost et al. (2021).
-
-    The default sees 15x15 pixels. The paper counts six layers for 15x15 (section 3.1), but six see
-    13x13, and a last ReLU would forbid the negative values of its Figure 2; so the seventh layer is
-    linear. It has no bias, since a constant added to r does not change the criterion (7).
-
-    Raises:
-        LocregError: as `Layer`.
-    """
-    hidden = tuple(Layer(channels=width, activation=activation) for width in widths)
-    return (*hidden, Layer(channels=1, activation="identity", bias=False))
+from locreg.regularizer.activations import activate
+from locreg.regularizer.layers import Layer, receptive_field, standard_layers, total_stride
+from locreg.regularizer.stored_critic import StoredCritic, check_linear_end
 
 
 class PatchCritic(nn.Module):
@@ -149,16 +80,12 @@ class PatchCritic(nn.Module):
     @property
     def receptive_field(self) -> int:
         """Side of the patch that one score depends on, in pixels."""
-        field, jump = 1, 1
-        for layer in self.layers:
-            field += (layer.kernel - 1) * jump
-            jump *= layer.stride
-        return field
+        return receptive_field(self.layers)
 
     @property
     def stride(self) -> int:
         """Distance between two neighbouring scores, in pixels."""
-        return math.prod(layer.stride for layer in self.layers)
+        return total_stride(self.layers)
 
     @property
     def piecewise_linear(self) -> bool:
@@ -178,31 +105,26 @@ class PatchCritic(nn.Module):
             if layer.nonnegative:
                 weight.clamp_(min=0)
 
-    @torch.no_grad()
     def coarsened(self) -> PatchCritic:
-        """The critic 4 r(A z), where A halves the resolution with the weights 1, 3, 3, 1 (over 8).
-
-        It is a critic of patches twice as wide and two pixels more, in steps twice as long: the
-        kernel of the first layer is spread by these weights. A gradient step on its R changes an
-        image by what one on R changes the image A z, enlarged bilinearly.
+        """The critic 4 r(A z), where A halves the resolution: see `StoredCritic.coarsened`.
 
         Raises:
             LocregError: when the last layer has an activation other than ``identity``.
         """
-        self._check_linear_end("To be coarsened, a critic")
-        first = self.layers[0]
-        wider = replace(first, kernel=2 * first.kernel + 2, stride=2 * first.stride)
-        layers = (wider, *self.layers[1:])
-        coarse = PatchCritic(
-            layers, in_channels=self.in_channels, noise_conditioned=self.noise_conditioned
-        ).to(self.weights[0])
-        line = self.weights[0].new_tensor(HALVING)
-        kernels = self.weights[0].flatten(0, 1)[:, None]
-        spread = F.conv_transpose2d(kernels, (line[:, None] * line)[None, None], stride=2)
-        spread = spread.view(coarse.weights[0].shape)
-        coarse.load_state_dict(self.state_dict() | {"weights.0": spread})
-        coarse._scale_scores(4)
-        return coarse
+        return PatchCritic.of(self.stored().coarsened()).to(self.weights[0])
+
+    def stored(self) -> StoredCritic:
+        """This critic as a file holds it."""
+        arrays = {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+        return StoredCritic.of(self.describe(), arrays)
+
+    @classmethod
+    def of(cls, stored: StoredCritic) -> PatchCritic:
+        """The critic that a file holds."""
+        critic = cls.from_description(stored.describe())
+        arrays = stored.arrays().items()
+        critic.load_state_dict({name: torch.from_numpy(array) for name, array in arrays})
+        return critic
 
     def silence(self) -> None:
         """Make all scores 0, by the weights of the last layer."""
@@ -216,10 +138,6 @@ class PatchCritic(nn.Module):
         if last is not None:
             last.mul_(factor)
 
-    def _check_linear_end(self, subject: str) -> None:
-        if self.layers[-1].activation != "identity":
-            raise LocregError(f"{subject} needs a last layer that has no activation.")
-
     @torch.no_grad()
     def at_contrast(self, contrast: float) -> PatchCritic:
         """The critic r(a z) / a at contrast a: its gradient at z is that of r at a z.
@@ -227,7 +145,7 @@ class PatchCritic(nn.Module):
         Raises:
             LocregError: when the last layer has an activation other than ``identity``.
         """
-        self._check_linear_end("To have a contrast, a critic")
+        check_linear_end(self.layers, "To have a contrast, a critic")
         other = PatchCritic.from_description(self.describe()).to(self.weights[0])
         other.load_state_dict(self.state_dict())
         # The channel of the noise level, if there is one, keeps its weights.
@@ -343,7 +261,7 @@ class PatchCritic(nn.Module):
                 z = torch.cat([z, z[..., :more, :]], dim=-2)
                 z = torch.cat([z, z[..., :more]], dim=-1)
             z = F.conv2d(z, self.weights[index], self.bias(index), stride=layer.stride)
-            z = layer.activate(z)
+            z = activate(layer, z)
         return z
 
     def _check_conditioned(self, level_is_given: bool) -> None:

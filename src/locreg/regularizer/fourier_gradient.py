@@ -16,7 +16,8 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from locreg.regularizer.activations import MCP_ROUNDING, lengths
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer
 
 TILE = 84  # side of a tile in scores; with a receptive field of 13 the window is 96 pixels
 _TOGETHER = 32  # filters per pass, few enough for their responses to stay in the cache

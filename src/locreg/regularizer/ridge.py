@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.fourier_gradient import composed_filters
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.tiled_gradient import value_and_gradient
 
 _RESPONSE = 0.25  # standard deviation of a filter's first response to noise; psi is flat from 1 on

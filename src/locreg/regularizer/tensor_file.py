@@ -1,20 +1,15 @@
-"""Files that hold tensors and a JSON header, in the safetensors format."""
+"""Files of `locreg.regularizer.array_file`, with tensors in place of arrays."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import torch
 from torch import Tensor
 
-from locreg.errors import LocregError, UsageError
-from locreg.images.files import write_atomically
-
-FORMAT = 1
-_KEY = "locreg"
+from locreg.regularizer.array_file import read_arrays, write_arrays
 
 
 def tensors_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -26,71 +21,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the header and the tensors of a file that locreg wrote.
 
     Raises:
-        LocregError: when the file cannot be read, or has another format or version.
+        LocregError: as `read_arrays`.
     """
-    try:
-        with path.open("rb") as raw:
-            start = raw.read(9)
-        # A safetensors file begins with the length of its JSON header, in 8 bytes.
-        if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
-            raise LocregError(
-                f"{path} is a pickle, which could run any program when loaded: "
-                "locreg reads safetensors files only."
-            )
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
-    except safetensors.SafetensorError:
-        raise LocregError(f"{path} is not a complete safetensors file.") from None
-    if _KEY not in metadata:
-        raise LocregError(f"{path} is a safetensors file, but not one written by locreg.")
-    try:
-        header = json.loads(metadata[_KEY])
-    except ValueError:
-        raise LocregError(f"{path} is damaged: its header is not JSON.") from None
-    if header.get("format") != FORMAT:
-        raise LocregError(
-            f"{path} has format version {header.get('format')}, but this locreg reads {FORMAT}: "
-            "use the locreg version that wrote it, or train again."
-        )
-    return header, tensors
+    header, arrays = read_arrays(path)
+    return header, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def write_tensors(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a file of a header and tensors atomically.
 
     Raises:
-        LocregError: when the folder is missing or not writable, or the disk is full.
+        LocregError: as `write_arrays`.
     """
-    metadata = {_KEY: json.dumps({"format": FORMAT, **header})}
-    content = safetensors.torch.save(
-        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata
-    )
-    write_atomically(path, content)
-
-
-def check_new_output(output: Path) -> None:
-    """Check, before any work is done, that a new weight file can have this path.
-
-    Raises:
-        UsageError: when the suffix is not .safetensors.
-        LocregError: when the folder does not exist, or the file exists.
-    """
-    check_file_name(output)
-    if output.exists():
-        raise LocregError(f"{output} exists already: choose another name, or delete it.")
-
-
-def check_file_name(output: Path) -> None:
-    """Check that a weight file can have this path; the file may exist.
-
-    Raises:
-        UsageError: when the suffix is not .safetensors.
-        LocregError: when the folder does not exist.
-    """
-    if output.suffix != ".safetensors":
-        raise UsageError(f"{output} must have the suffix .safetensors.")
-    if not output.parent.is_dir():
-        raise LocregError(f"{output.parent} does not exist: make this folder first.")
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    write_arrays(path, header, arrays)

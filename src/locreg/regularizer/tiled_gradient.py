@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from locreg.regularizer.activations import ACTIVATIONS, lengths
+from locreg.regularizer.activations import ACTIVATIONS, activate, lengths
 from locreg.regularizer.borders import pad, pad_adjoint
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.fourier_gradient import TILE, RidgeTransform, is_ridge
+from locreg.regularizer.layers import Layer
 
 _convolution_backward = torch.ops.aten.convolution_backward
 
@@ -157,7 +158,7 @@ def _convolve_adjoint(critic: PatchCritic, index: int, signal: Tensor, z: Tensor
 def _activate(layer: Layer, z: Tensor) -> Tensor:
     """The layer's activation of z, in place if possible."""
     in_place = ACTIVATIONS[layer.activation].in_place
-    return layer.activate(z) if in_place is None else in_place.value(z)
+    return activate(layer, z) if in_place is None else in_place.value(z)
 
 
 def _window_value_and_gradient(

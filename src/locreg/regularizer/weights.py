@@ -1,77 +1,17 @@
-"""Weight files: the tensors of a critic and a JSON header that describes them."""
+"""Weight files: a critic, and a JSON header that describes it."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from locreg.errors import LocregError
-from locreg.regularizer.criterion_record import CriterionRecord, read_criterion_record
-from locreg.regularizer.multiscale import Critic, critic_from_description
-from locreg.regularizer.packaged import packaged_names
-from locreg.regularizer.tensor_file import read_tensors, write_tensors
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """How lam, and possibly a contrast, follow from sigma, and how a critic scores images.
-
-        log lam = c0 + c1 log sigma + c2 (log sigma)^2 + ...
-
-    All of this was measured with a trained critic on training images. Noise levels are standard
-    deviations on the [0, 1] scale.
-
-    Attributes:
-        lam_polynomial: (c0, c1, ...).
-        sigma_range: lowest and highest noise level of the fit; (1, 1) if the degradation is known
-            from examples only, and then lam is exp(c0).
-        quantile_levels: the levels, in [0, 1], of the quantiles below.
-        clean_patches, degraded_patches: quantiles of the score of one patch.
-        clean_images, degraded_images: quantiles of the mean score of one image.
-        contrast_polynomial: coefficients like those of log lam, but of log a, for a critic that is
-            used as r(a z) / a at each noise level; empty if a is 1.
-        record: how the measurement was made: images, seed, solver, PSNR.
-    """
-
-    lam_polynomial: tuple[float, ...]
-    sigma_range: tuple[float, float]
-    quantile_levels: tuple[float, ...]
-    clean_patches: tuple[float, ...]
-    degraded_patches: tuple[float, ...]
-    clean_images: tuple[float, ...]
-    degraded_images: tuple[float, ...]
-    contrast_polynomial: tuple[float, ...] = field(default=(), repr=False)
-    record: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def depends_on_sigma(self) -> bool:
-        """Whether lam follows from sigma; if not, lam is one number."""
-        return self.sigma_range[0] < self.sigma_range[1]
-
-    def lam(self, sigma: float) -> float:
-        """lam at a noise level sigma in [0, 1]; proportional to sigma outside the fitted range."""
-        if not self.depends_on_sigma:
-            return math.exp(self.lam_polynomial[0])
-        if sigma == 0:
-            return 0.0
-        nearest = self._nearest(sigma)
-        return exp_polynomial(self.lam_polynomial, nearest) * sigma / nearest
-
-    def contrast(self, sigma: float) -> float:
-        """The contrast a at a noise level sigma in [0, 1]; constant outside `sigma_range`."""
-        return exp_polynomial(self.contrast_polynomial, self._nearest(sigma))
-
-    def _nearest(self, sigma: float) -> float:
-        """The noise level in the fitted range that is nearest to sigma."""
-        return min(max(sigma, self.sigma_range[0]), self.sigma_range[1])
-
-
-def exp_polynomial(coefficients: tuple[float, ...], sigma: float) -> float:
-    """exp(c0 + c1 log sigma + ...), for sigma above 0; 1 without coefficients."""
-    return math.exp(sum(c * math.log(sigma) ** k for k, c in enumerate(coefficients)))
+from locreg.regularizer.criterion_record import CriterionRecord
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.multiscale import Critic, MultiscaleCritic
+from locreg.regularizer.stored_weights import Calibration, read_weights
+from locreg.regularizer.tensor_file import write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,43 +37,19 @@ def load_weights(name_or_path: str | Path) -> Weights:
     Raises:
         LocregError: when there is no such file, or it is not a complete locreg weight file.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in packaged_names():
-        path = Path(str(resources.files("locreg") / "packaged" / f"{name_or_path}.safetensors"))
-    elif not path.is_file():
-        raise LocregError(
-            f"{name_or_path} is neither a weight file nor packaged weights "
-            f"({', '.join(packaged_names())})."
-        )
-    header, tensors = read_tensors(path)
-    if "recipe" in header:
-        raise LocregError(f"{path} is a training checkpoint: repeat its command with --resume.")
-    if "critic" not in header:
-        raise LocregError(f"{path} holds no critic but something else: give a weight file.")
+    stored = read_weights(name_or_path)
+    scales = [PatchCritic.of(scale) for scale in stored.scales]
     try:
-        critic = critic_from_description(header["critic"])
-        critic.load_state_dict(tensors)
-        calibration = header.get("calibration")
-        calibration = Calibration(**_tuples(calibration)) if calibration else None
-        criterion = read_criterion_record(header.get("criterion", {}))
+        critic: Critic = scales[0] if len(scales) == 1 else MultiscaleCritic(scales)
     except LocregError as error:
-        raise LocregError(f"{path}: {error}") from None
-    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError):
-        raise LocregError(
-            f"{path} is damaged: its tensors do not fit the layers in its header."
-        ) from None
+        raise LocregError(f"{name_or_path}: {error}") from None
     critic.requires_grad_(False)
     return Weights(
         critic=critic,
-        criterion=criterion,
-        training=header.get("training", {}),
-        calibration=calibration,
+        criterion=stored.criterion,
+        training=stored.training,
+        calibration=stored.calibration,
     )
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with lists as tuples, which JSON does not have."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def save_weights(weights: Weights, path: Path) -> None:

@@ -16,7 +16,7 @@ from locreg.images.files import write_atomically
 from locreg.images.samples import is_grey
 from locreg.regularizer.local_regularizer import scores_of
 from locreg.regularizer.packaged import packaged_critic
-from locreg.regularizer.weights import Calibration
+from locreg.regularizer.stored_weights import Calibration
 from locreg.report.pictures import (
     picture_of_correlation,
     picture_of_details,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
-from locreg.regularizer.weights import Calibration
+from locreg.regularizer.stored_weights import Calibration
 
 _DETAIL = 256  # side of a detail, in pixels
 PICTURE_FORMATS = (".jpg", ".jpeg", ".pdf", ".png", ".svg")

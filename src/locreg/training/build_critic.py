@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from locreg.degradation.noise import NoiseRange
-from locreg.regularizer.critic import PatchCritic, standard_layers
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import standard_layers
 from locreg.regularizer.multiscale import Critic, MultiscaleCritic
 from locreg.regularizer.ridge import ridge_critic
 from locreg.training.options import CriticOptions, DenoiserCriticOptions, RidgeCriticOptions

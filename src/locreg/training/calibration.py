@@ -15,7 +15,7 @@ from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.multiscale import Critic
-from locreg.regularizer.weights import Calibration, exp_polynomial
+from locreg.regularizer.stored_weights import Calibration, exp_polynomial
 from locreg.solvers.first_order import adam
 from locreg.solvers.objective import Objective
 from locreg.solvers.options import AdamOptions

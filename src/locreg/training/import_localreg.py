@@ -18,7 +18,8 @@ from locreg.errors import LocregError
 from locreg.images.patches import load_crops
 from locreg.images.sources import list_images
 from locreg.regularizer.criterion_record import WassersteinRecord
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.weights import Weights
 from locreg.training.calibration import calibrate_white_noise

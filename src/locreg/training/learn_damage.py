@@ -18,9 +18,9 @@ from locreg.degradation.noise import add_noise
 from locreg.errors import LocregError, UsageError
 from locreg.images.patches import load_crops
 from locreg.images.sources import split_sources
+from locreg.regularizer.array_file import check_new_output
 from locreg.regularizer.criterion_record import DenoisingRecord
 from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.regularizer.tensor_file import check_new_output
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.solvers.search import growing_root
 from locreg.training.options import RidgeCriticOptions

@@ -14,9 +14,9 @@ import torch
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.sources import list_sources
+from locreg.regularizer.array_file import check_file_name, check_new_output
 from locreg.regularizer.criterion_record import CriterionRecord
 from locreg.regularizer.multiscale import Critic
-from locreg.regularizer.tensor_file import check_file_name, check_new_output
 from locreg.regularizer.weights import Weights, save_weights
 from locreg.training.loop import Criterion, TrainedCritic, Validate, train
 from locreg.training.options import LoopOptions

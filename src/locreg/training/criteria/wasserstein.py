@@ -16,7 +16,8 @@ from locreg.degradation.noise import NoiseRange, add_noise_in_range
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.regularizer.activations import ACTIVATIONS, InPlace
-from locreg.regularizer.critic import Layer, PatchCritic
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.multiscale import Critic
 from locreg.training.options import PenaltyForm
 

@@ -1,0 +1,137 @@
+"""Critics as weight files hold them: layers and arrays, which need no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locreg.errors import LocregError
+from locreg.regularizer.layers import Layer, receptive_field, total_stride
+from locreg.regularizer.mirror import HALVING
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredCritic:
+    """A patch critic r: see `locreg.PatchCritic`, which computes its scores.
+
+    Attributes:
+        layers: the layers, first to last.
+        in_channels: 1 for grey images, 3 for colour.
+        noise_conditioned: whether the first layer has one more input, the noise level.
+        weights: the kernels (channels, inputs, side, side) of each layer.
+        biases: the constants (channels,) of each layer, or None.
+    """
+
+    layers: tuple[Layer, ...]
+    in_channels: int
+    noise_conditioned: bool
+    weights: tuple[Array, ...]
+    biases: tuple[Array | None, ...]
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> StoredCritic:
+        """The critic of a description, as `describe` returns it, and of the arrays of its file.
+
+        Raises:
+            KeyError, TypeError: when either is incomplete.
+            ValueError: when an array has another shape than its layer, or belongs to none.
+            LocregError: when the layers are not valid.
+        """
+        layers = tuple(Layer(**layer) for layer in description["layers"])
+        critic = cls(
+            layers=layers,
+            in_channels=description["in_channels"],
+            noise_conditioned=description.get("noise_conditioned", False),  # older files lack it
+            weights=tuple(arrays[f"weights.{index}"] for index in range(len(layers))),
+            biases=tuple(
+                arrays[f"biases.{index}"] if layer.bias else None
+                for index, layer in enumerate(layers)
+            ),
+        )
+        inputs = critic.in_channels + critic.noise_conditioned
+        for layer, weight, bias in zip(layers, critic.weights, critic.biases, strict=True):
+            fits = bias is None or bias.shape == (layer.channels,)
+            if not fits or weight.shape != (layer.channels, inputs, layer.kernel, layer.kernel):
+                raise ValueError("an array has another shape than its layer")
+            inputs = layer.outputs
+        if len(critic.arrays()) != len(arrays):
+            raise ValueError("an array belongs to no layer")
+        return critic
+
+    def describe(self) -> dict[str, Any]:
+        """The architecture as plain data, for the header of a file."""
+        return {
+            "in_channels": self.in_channels,
+            "noise_conditioned": self.noise_conditioned,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        """Weights and biases by the names that they have in files."""
+        weights = {f"weights.{index}": weight for index, weight in enumerate(self.weights)}
+        biases = {f"biases.{index}": bias for index, bias in enumerate(self.biases)}
+        return weights | {name: bias for name, bias in biases.items() if bias is not None}
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the patch that one score depends on, in pixels."""
+        return receptive_field(self.layers)
+
+    @property
+    def stride(self) -> int:
+        """Distance between two neighbouring scores, in pixels."""
+        return total_stride(self.layers)
+
+    def coarsened(self) -> StoredCritic:
+        """The critic 4 r(A z), where A halves the resolution with the weights 1, 3, 3, 1 (over 8).
+
+        It is a critic of patches twice as wide and two pixels more, in steps twice as long: the
+        kernel of the first layer is spread by these weights. A gradient step on its R changes an
+        image by what one on R changes the image A z, enlarged bilinearly.
+
+        Raises:
+            LocregError: when the last layer has an activation other than ``identity``.
+        """
+        check_linear_end(self.layers, "To be coarsened, a critic")
+        first, last = self.layers[0], self.biases[-1]
+        wider = replace(first, kernel=2 * first.kernel + 2, stride=2 * first.stride)
+        return replace(
+            self,
+            layers=(wider, *self.layers[1:]),
+            weights=(_spread(self.weights[0]), *self.weights[1:-1], 4 * self.weights[-1]),
+            biases=(*self.biases[:-1], None if last is None else 4 * last),
+        )
+
+
+def check_linear_end(layers: tuple[Layer, ...], subject: str) -> None:
+    """Check that the last layer has no activation; the subject begins the message.
+
+    Raises:
+        LocregError: when it has one.
+    """
+    if layers[-1].activation != "identity":
+        raise LocregError(f"{subject} needs a last layer that has no activation.")
+
+
+def coarsened(critic: StoredCritic, times: int) -> StoredCritic:
+    """A critic coarsened several times."""
+    for _ in range(times):
+        critic = critic.coarsened()
+    return critic
+
+
+def _spread(kernels: Array) -> Array:
+    """Kernels of images at half the resolution as kernels of the images themselves."""
+    side = kernels.shape[-1]
+    wide = np.zeros((*kernels.shape[:2], 2 * side + 2, 2 * side + 2), kernels.dtype)
+    for row, down in enumerate(HALVING):
+        for column, across in enumerate(HALVING):
+            share = np.asarray(down * across, kernels.dtype)
+            wide[..., row : row + 2 * side : 2, column : column + 2 * side : 2] += share * kernels
+    return wide
