@@ -13,7 +13,7 @@ HEAVY = {"deepinv", "matplotlib", "numpy", "pyvips", "safetensors", "scipy", "to
 # From the bottom to the top; what stands together must not import each other.
 FLOORS = [
     {"root"},
-    {"images"},
+    {"images", "engine"},
     {"degradation"},
     {"solvers"},
     {"regularizer"},

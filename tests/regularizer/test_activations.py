@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import random_image
-from locreg.regularizer.activations import ACTIVATIONS, MCP_ROUNDING, lengths, mcp
-from locreg.regularizer.layers import standard_layers
+from locreg.regularizer.activations import ACTIVATIONS, lengths, mcp
+from locreg.regularizer.layers import MCP_ROUNDING, standard_layers
 from locreg.training.options import CriticOptions
 
 

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import random_image
-from locreg.regularizer.activations import MCP_ROUNDING
 from locreg.regularizer.critic import PatchCritic
-from locreg.regularizer.layers import Layer, standard_layers
+from locreg.regularizer.layers import MCP_ROUNDING, Layer, standard_layers
 from locreg.regularizer.ridge import ridge_critic
 from locreg.solvers.options import LBFGSOptions
 from locreg.training.criteria.bilevel import bilevel_loss, conjugate_gradient

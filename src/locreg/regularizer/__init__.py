@@ -2,7 +2,9 @@
 
 `critic` defines r, `ridge` builds a ridge critic, and `activations` has their nonlinearities.
 `local_regularizer` is R; its gradient comes from `tiled_gradient` or `fourier_gradient`, and
-`borders` mirrors the image. `weights` reads and writes weight files in the format of `tensor_file`,
-`criterion_record` holds what they say of the training criterion, and `packaged` names the files
-that come with locreg.
+`borders` mirrors the image. `weights` reads and writes weight files, `criterion_record` holds what
+they say of the training criterion, and `packaged` names the files that come with locreg.
+
+Without PyTorch, `stored_weights` reads the same files, and `onnx_gradient` computes the gradient by
+the graph of `onnx_graph`; `layers`, `tiles` and `mirror` serve both.
 """

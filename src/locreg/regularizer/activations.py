@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from locreg.regularizer.layers import Layer
+from locreg.regularizer.layers import MCP_ROUNDING, Layer
 
-MCP_ROUNDING = math.exp(-4)
 _LEAST_SQUARE = 1e-20
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 

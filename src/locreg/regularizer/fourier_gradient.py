@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from locreg.regularizer.activations import MCP_ROUNDING, lengths
+from locreg.regularizer.activations import lengths
 from locreg.regularizer.critic import PatchCritic
-from locreg.regularizer.layers import Layer
+from locreg.regularizer.layers import MCP_ROUNDING, Layer
 
 TILE = 84  # side of a tile in scores; with a receptive field of 13 the window is 96 pixels
 _TOGETHER = 32  # filters per pass, few enough for their responses to stay in the cache

@@ -11,6 +11,8 @@ from locreg.errors import LocregError
 _PIECEWISE_LINEAR = ("identity", "relu")
 ACTIVATION_NAMES = (*_PIECEWISE_LINEAR, "silu", "softplus", "elu", "tanh", "mcp")
 
+MCP_ROUNDING = math.exp(-4)  # width of the rounding of mcp at 0; see `mcp` in `activations`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:

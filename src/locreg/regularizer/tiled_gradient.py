@@ -21,6 +21,7 @@ from locreg.regularizer.borders import pad, pad_adjoint
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.fourier_gradient import TILE, RidgeTransform, is_ridge
 from locreg.regularizer.layers import Layer
+from locreg.regularizer.tiles import score_size, spans, tiles, window
 
 _convolution_backward = torch.ops.aten.convolution_backward
 
@@ -46,8 +47,8 @@ def scores(
     """
     padded = pad(x, critic.receptive_field)
     result = None
-    for rows, columns, window in _tiles(critic, padded, tile):
-        z = window
+    for rows, columns, pixels in _tiles(critic, padded, tile):
+        z = pixels
         for index, layer in enumerate(critic.layers):
             z = _activate(layer, _convolve(critic, index, z, precision))
         if result is None:
@@ -75,11 +76,11 @@ def value_and_gradient(
     of_window = _method(critic, padded, tile, precision)
     for image in range(len(x)):
         image_slice = slice(image, image + 1)
-        for rows, columns, window in _tiles(critic, padded[image_slice], tile):
-            tile_value, tile_gradient = of_window(window)
+        for rows, columns, pixels in _tiles(critic, padded[image_slice], tile):
+            tile_value, tile_gradient = of_window(pixels)
             value[image] += tile_value
             top, left = rows.start * critic.stride, columns.start * critic.stride
-            height, width = window.shape[-2:]
+            height, width = pixels.shape[-2:]
             gradient[image_slice, :, top : top + height, left : left + width] += tile_gradient
     return value, pad_adjoint(gradient, x.shape[-2], x.shape[-1], field)
 
@@ -90,43 +91,28 @@ def _method(
     """The fastest function from a window to the sum of its scores and the gradient of this sum."""
     if _by_transforms(critic, padded, precision):
         height, width = (
-            max(span.stop - span.start for span in _spans(length, tile))
-            + critic.receptive_field
-            - 1
+            max(span.stop - span.start for span in spans(length, tile)) + critic.receptive_field - 1
             for length in _score_size(critic, padded)
         )
         return RidgeTransform.of(critic, height, width).value_and_gradient
     return partial(_window_value_and_gradient, critic, precision=precision)
 
 
-def _score_size(critic: PatchCritic, padded: Tensor) -> tuple[int, int]:
-    """Height and width of the score map of a padded image."""
-    height, width = (
-        (length - critic.receptive_field) // critic.stride + 1 for length in padded.shape[-2:]
-    )
-    return height, width
-
-
 def _tiles(critic: PatchCritic, padded: Tensor, tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
     """Each tile's rows and columns, and the window of the padded image that it depends on."""
-    height, width = _score_size(critic, padded)
-    field, stride = critic.receptive_field, critic.stride
-    for rows in _spans(height, tile):
-        for columns in _spans(width, tile):
-            window = padded[
-                ...,
-                rows.start * stride : (rows.stop - 1) * stride + field,
-                columns.start * stride : (columns.stop - 1) * stride + field,
-            ]
-            # Convolutions with many channels are a quarter faster in this memory format.
-            yield rows, columns, window.contiguous(memory_format=torch.channels_last)
+    size = _score_size(critic, padded)
+    for rows, columns in tiles(size, tile):
+        of_rows, of_columns = (
+            window(span, critic.receptive_field, critic.stride) for span in (rows, columns)
+        )
+        # Convolutions with many channels are a quarter faster in this memory format.
+        pixels = padded[..., of_rows, of_columns]
+        yield rows, columns, pixels.contiguous(memory_format=torch.channels_last)
 
 
-def _spans(length: int, longest: int) -> Iterator[slice]:
-    """Cut a length into the fewest spans of at most ``longest``, as equal as possible."""
-    count = -(-length // longest)
-    for index in range(count):
-        yield slice(index * length // count, (index + 1) * length // count)
+def _score_size(critic: PatchCritic, padded: Tensor) -> tuple[int, int]:
+    """Height and width of the score map of a padded image."""
+    return score_size(padded.shape[-2:], critic.receptive_field, critic.stride)
 
 
 def _weight(critic: PatchCritic, index: int) -> Tensor:
@@ -162,10 +148,10 @@ def _activate(layer: Layer, z: Tensor) -> Tensor:
 
 
 def _window_value_and_gradient(
-    critic: PatchCritic, window: Tensor, precision: torch.dtype | None
+    critic: PatchCritic, pixels: Tensor, precision: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:
     """Sum of the scores of one window (1, C, h, w), and the gradient of this sum."""
-    z = window
+    z = pixels
     inputs: list[Tensor] = []
     slopes: list[Tensor | None] = []
     for index, layer in enumerate(critic.layers):

@@ -1,0 +1,50 @@
+"""ONNX graphs, which ONNX Runtime and many other programs run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET, IR_VERSION = 17, 8  # onnxruntime 1.14 and later read them
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph, which methods add to; values go by their names."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, array: Any, kind: type = np.float32) -> str:
+        """The name of a new constant."""
+        name = f"constant_{len(self.constants)}"
+        values: NDArray[Any] = np.ascontiguousarray(np.asarray(array, kind))
+        self.constants.append(numpy_helper.from_array(values.reshape(np.shape(array)), name))
+        return name
+
+    def add(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """The name of the output of a new node."""
+        output = name or f"{operation.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
+        return output
+
+    def model(self, inputs: list[Any], outputs: list[Any], **metadata: str) -> bytes:
+        """The serialized model; inputs and outputs as `tensor` describes them."""
+        graph = helper.make_graph(self.nodes, "locreg", inputs, outputs, self.constants)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="locreg",
+        )
+        helper.set_model_props(model, metadata)
+        content: bytes = model.SerializeToString()
+        return content
+
+
+def tensor(name: str, *sizes: int | str, kind: int = TensorProto.FLOAT) -> Any:
+    """The description of an input or output; a size may be a name, if it varies."""
+    return helper.make_tensor_value_info(name, kind, list(sizes))

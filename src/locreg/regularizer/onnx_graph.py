@@ -1,0 +1,147 @@
+"""The sum of a critic's scores and its gradient as one ONNX graph of convolutions.
+
+Forward, each layer is a convolution and an activation. Backward, the signal, first 1 for every
+score, is multiplied by the slope of each activation and goes through the adjoint of each
+convolution. With step 1 that is a convolution with flipped kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from locreg.engine.graph import Graph, tensor
+from locreg.regularizer.layers import MCP_ROUNDING, Layer
+from locreg.regularizer.stored_critic import StoredCritic
+
+_LEAST_SQUARE = 1e-20
+
+
+def gradient_model(critic: StoredCritic) -> bytes:
+    """A model that computes the sum of all scores of windows, and its gradient.
+
+    Inputs: ``window`` (B, C, H, W) and, if the critic is noise-conditioned, ``level``, one number.
+    Outputs: ``value`` (B,) in float64, and ``gradient`` (B, C, H, W).
+    """
+    graph = Graph()
+    level = "level" if critic.noise_conditioned else None
+    value, _ = add_gradient(graph, critic, "window", level, name="gradient")
+    graph.add("Identity", value, name="value")
+    image = ("batch", critic.in_channels, "height", "width")
+    inputs = [tensor("window", *image)] + ([tensor("level")] if level else [])
+    outputs = [tensor("value", "batch", kind=TensorProto.DOUBLE), tensor("gradient", *image)]
+    return graph.model(inputs, outputs)
+
+
+def add_gradient(
+    graph: Graph, critic: StoredCritic, window: str, level: str | None, name: str | None = None
+) -> tuple[str, str]:
+    """Add the sum of the scores of a window and its gradient, called ``name``, to a graph."""
+    z, slopes = window, list[_TimesSlope]()
+    for index, layer in enumerate(critic.layers):
+        z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z, level))
+        slopes.append(times_slope)
+    axes = graph.constant([1, 2, 3], np.int64)
+    score = graph.add("Cast", z, to=TensorProto.DOUBLE)
+    value = graph.add("ReduceSum", score, axes, keepdims=0)
+    one = numpy_helper.from_array(np.ones(1, np.float32))
+    signal = graph.add("ConstantOfShape", graph.add("Shape", z), value=one)
+    for index in reversed(range(len(critic.layers))):
+        signal = slopes[index](signal)
+        signal = _convolve_adjoint(graph, critic, index, signal, name if index == 0 else None)
+    return value, signal
+
+
+_TimesSlope = Callable[[str], str]  # adds the product of a signal and the slope of an activation
+
+
+def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str, level: str | None) -> str:
+    layer, weight, bias = critic.layers[index], critic.weights[index], critic.biases[index]
+    inputs = [z, graph.constant(_image_part(critic, index))]
+    if index == 0 and level is not None:
+        # The level is the same in all pixels of its channel, so it adds to the bias.
+        per_level = graph.constant(weight[:, critic.in_channels :].sum((1, 2, 3)))
+        inputs.append(graph.add("Add", graph.add("Mul", per_level, level), graph.constant(bias)))
+    elif bias is not None:
+        inputs.append(graph.constant(bias))
+    return graph.add("Conv", *inputs, strides=[layer.stride] * 2)
+
+
+def _convolve_adjoint(
+    graph: Graph, critic: StoredCritic, index: int, signal: str, name: str | None
+) -> str:
+    layer, weight = critic.layers[index], _image_part(critic, index)
+    if layer.stride > 1:
+        kernel, steps = graph.constant(weight), [layer.stride] * 2
+        return graph.add("ConvTranspose", signal, kernel, name=name, strides=steps)
+    flipped = graph.constant(weight.swapaxes(0, 1)[:, :, ::-1, ::-1])
+    return graph.add("Conv", signal, flipped, name=name, pads=[layer.kernel - 1] * 4)
+
+
+def _image_part(critic: StoredCritic, index: int) -> NDArray[Any]:
+    """The kernels of a layer, without the channel of the noise level."""
+    weight = critic.weights[index]
+    return weight[:, : critic.in_channels] if index == 0 else weight
+
+
+def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
+    """Add an activation of t, and how a signal is multiplied by its slope."""
+    add, constant = graph.add, graph.constant
+
+    def times(slope: str) -> _TimesSlope:
+        return lambda signal: add("Mul", signal, slope)
+
+    match layer.activation:
+        case "identity":
+            return t, lambda signal: signal
+        case "relu":
+            z = add("Relu", t)
+            return z, times(add("Sign", z))
+        case "silu":  # z = t s with the logistic s, and its slope s + z - z s
+            logistic = add("Sigmoid", t)
+            z = add("Mul", t, logistic)
+            return z, times(add("Add", logistic, add("Sub", z, add("Mul", z, logistic))))
+        case "softplus":
+            return add("Softplus", t), times(add("Sigmoid", t))
+        case "elu":
+            z = add("Elu", t)
+            return z, times(add("Add", add("Min", z, constant(0.0)), constant(1.0)))
+        case "tanh":
+            z = add("Tanh", t)
+            return z, times(add("Sub", constant(1.0), add("Mul", z, z)))
+        case _:
+            return _activate_mcp(graph, layer, t)
+
+
+def _activate_mcp(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
+    """The rounded minimax concave penalty of t, or of the lengths of groups of its channels."""
+    add, constant = graph.add, graph.constant
+    members = np.kron(np.eye(layer.outputs), np.ones((1, layer.group)))[..., None, None]
+    length = t
+    if layer.group > 1:
+        squares = add("Conv", add("Mul", t, t), constant(members))
+        length = add("Sqrt", add("Max", squares, constant(_LEAST_SQUARE)))
+    size, half, rounding = add("Abs", length), constant(0.5), constant(MCP_ROUNDING)
+
+    def part(highest: str) -> str:  # m (size - m / 2), where m is the size up to the highest
+        limited = add("Min", size, highest)
+        return add("Mul", limited, add("Sub", size, add("Mul", limited, half)))
+
+    def clipped(values: str) -> str:
+        return add("Clip", values, constant(-1.0), constant(1.0))
+
+    z = add("Sub", add("Div", part(rounding), rounding), part(constant(1.0)))
+    slope = add("Sub", clipped(add("Div", length, rounding)), clipped(length))
+    if layer.group == 1:
+        return z, lambda signal: add("Mul", signal, slope)
+    to_group = constant(members.swapaxes(0, 1))
+
+    def times_slope(signal: str) -> str:
+        of_group = add("Conv", add("Mul", signal, add("Div", slope, length)), to_group)
+        return add("Mul", t, of_group)
+
+    return z, times_slope

@@ -1,0 +1,73 @@
+"""The engine without PyTorch against the one with it, which is its reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import random_image
+from locreg.regularizer import tiled_gradient
+from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.layers import ACTIVATION_NAMES, Layer
+from locreg.regularizer.onnx_gradient import OnnxGradient
+from locreg.regularizer.packaged import packaged_names
+from locreg.regularizer.stored_critic import coarsened
+from locreg.regularizer.stored_weights import read_weights
+
+PARTS = [(name, k) for name in packaged_names() for k in range(len(read_weights(name).scales))]
+
+
+def assert_equal_to_reference(critic, x, tile, level=0.1):
+    level = level if critic.noise_conditioned else None
+    value, gradient = OnnxGradient(critic).value_and_gradient(x.numpy(), level, tile)
+    reference = PatchCritic.of(critic).requires_grad_(False)
+    reference = reference if level is None else reference.at(level)
+    with torch.no_grad():
+        true_value, true_gradient = tiled_gradient.value_and_gradient(reference, x, 1000)
+    largest = true_gradient.abs().max().item()
+    np.testing.assert_allclose(value, true_value.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, true_gradient.numpy(), rtol=0, atol=1e-5 * max(largest, 1))
+
+
+@pytest.mark.parametrize("size", [(40, 53), (1, 30), (70, 3)])
+@pytest.mark.parametrize(("name", "k"), PARTS)
+def test_packaged_weights_have_the_gradients_of_the_reference(name, k, size):
+    critic = coarsened(read_weights(name).scales[k], k)
+    assert_equal_to_reference(critic, random_image(2, critic.in_channels, *size).float(), tile=17)
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_layer_that_a_file_can_describe_has_its_gradient(activation, stride):
+    layers = (
+        Layer(channels=6, kernel=4, stride=stride, activation=activation),
+        Layer(channels=4, activation=activation, bias=False),
+        Layer(channels=1, kernel=2, activation="identity"),
+    )
+    critic = PatchCritic(layers, in_channels=2, noise_conditioned=True).stored()
+    assert_equal_to_reference(critic, random_image(1, 2, 21, 26).float(), tile=5)
+
+
+def test_groups_of_channels_have_their_gradient():
+    layers = (
+        Layer(channels=6, activation="mcp", group=3),
+        Layer(channels=1, kernel=1, activation="identity", bias=False),
+    )
+    critic = PatchCritic(layers, in_channels=1).stored()
+    assert_equal_to_reference(critic, 4 * random_image(1, 1, 21, 26).float(), tile=100)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 64])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_tiles_and_workers_change_nothing(tile, workers):
+    critic = read_weights("denoise-gray").scales[0]
+    x = random_image(1, 1, 9, 12).float().numpy()
+    whole = OnnxGradient(critic, workers=1).value_and_gradient(x, 0.1, 1000)
+    tiled = OnnxGradient(critic, workers=workers).value_and_gradient(x, 0.1, tile)
+    np.testing.assert_allclose(tiled[0], whole[0], rtol=1e-5)
+    np.testing.assert_allclose(tiled[1], whole[1], rtol=0, atol=1e-5)
+
+
+def test_a_critic_and_its_file_describe_the_same():
+    critic = PatchCritic(in_channels=1, generator=torch.Generator().manual_seed(3))
+    x = random_image(1, 1, 30, 30).float()
+    torch.testing.assert_close(PatchCritic.of(critic.stored())(x), critic(x), rtol=0, atol=0)
