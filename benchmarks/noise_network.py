@@ -18,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from locreg.degradation.camera_noise import blur
 from locreg.degradation.noise import NoiseShares
 from locreg.degradation.noise_kinds import degrade, single_channel
-from locreg.degradation.noise_network import NoiseNetwork
+from locreg.degradation.noise_network import FIELD, LEAST_ENERGY, STEP, USUAL_LOG_LEVEL
 from locreg.images.patches import PatchPool
 from locreg.images.sources import split_sources
 from locreg.training.augmentation import enlarge, vary_colours
@@ -39,6 +40,42 @@ SHARES = NoiseShares(
 LEAST = 0.002  # level below which noise counts as none
 LOCAL = 6.0  # standard deviation in pixels of the window of a local level
 SAME = 0.15  # relative spread of the local levels up to which they count as equal
+
+
+_FILTERS, _SIDE, _WIDTH, _POOL = 48, 7, 64, 4
+
+
+class NoiseNetwork(nn.Module):
+    """The network of `locreg.degradation.noise_network`, as it is trained.
+
+    It has 48 filters of 7x7 pixels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(3, _FILTERS, _SIDE, stride=2, bias=False)
+        features = _FILTERS + 3
+        self.first = nn.Conv2d(features, _WIDTH, 3)
+        self.second = nn.Conv2d(_WIDTH, _WIDTH, 3)
+        self.last = nn.Conv2d(_WIDTH + features, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log s and log w (B, H', W') of images x (B, 3, H, W) in [0, 1].
+
+        H' = (H - FIELD) // STEP + 1. s is the noise level around the middle of a window of side
+        ``FIELD``, w the inverse of its expected relative error.
+        """
+        weight = self.filters.weight
+        filtered = F.conv2d(x, weight - weight.mean((2, 3), keepdim=True), stride=2)
+        energies = F.avg_pool2d(filtered.square(), _POOL)
+        around = F.avg_pool2d(x[..., 2:-2, 2:-2], 3, stride=2)
+        colour = F.avg_pool2d(around, _POOL)[..., : energies.shape[2], : energies.shape[3]]
+        logs = 0.5 * (energies + LEAST_ENERGY).log() - USUAL_LOG_LEVEL
+        features = torch.cat([logs, 4 * (colour - 0.5)], dim=1)
+        z = F.silu(self.second(F.silu(self.first(features))))
+        result = self.last(torch.cat([z, features[..., 2:-2, 2:-2]], dim=1))
+        log_level, log_weight = result.unbind(1)
+        return log_level + USUAL_LOG_LEVEL, log_weight
 
 
 def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
@@ -63,9 +100,9 @@ def examples(pool: PatchPool, iteration: int) -> list[tuple[Tensor, Tensor]]:
 def loss(network: NoiseNetwork, noisy: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """The loss, and the mean absolute error of log s over whole patches."""
     log_level, log_weight = network(noisy)
-    middle = network.field // 2
+    middle = FIELD // 2
     height, width = log_level.shape[1:]
-    rows, columns = (middle + network.step * torch.arange(n) for n in (height, width))
+    rows, columns = (middle + STEP * torch.arange(n) for n in (height, width))
     true = levels[:, rows][:, :, columns]
     log_weight = log_weight.clamp(-3, 5)
     error = (log_level - true).abs()

@@ -13,6 +13,8 @@ from .regularizer.criterion_record import BilevelRecord as BilevelRecord
 from .regularizer.criterion_record import DenoisingRecord as DenoisingRecord
 from .regularizer.criterion_record import WassersteinRecord as WassersteinRecord
 from .regularizer.critic import PatchCritic as PatchCritic
+from .regularizer.denoising_energy import DenoisingEnergy as DenoisingEnergy
+from .regularizer.denoising_energy import load_energy as load_energy
 from .regularizer.layers import Layer as Layer
 from .regularizer.layers import standard_layers as standard_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer
@@ -28,6 +30,7 @@ from .restoration.choose_lam import Inversion as Inversion
 from .restoration.choose_lam import lam_by_discrepancy as lam_by_discrepancy
 from .restoration.choose_lam import lam_by_score as lam_by_score
 from .restoration.choose_lam import lam_by_sure as lam_by_sure
+from .restoration.denoise import denoise as denoise
 from .restoration.file_tasks import FileTask as FileTask
 from .restoration.file_tasks import deblur_task as deblur_task
 from .restoration.file_tasks import denoise_task as denoise_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +55,29 @@ def check_lam(lam: float) -> None:
     """
     if not 0 <= lam < float("inf"):
         raise UsageError(f"lam must be at least 0 and finite, got {lam:g}.")
+
+
+def uses_gpu(name: Device) -> bool:
+    """Whether a device is a GPU; PyTorch is loaded only where a driver for one is found.
+
+    Raises:
+        LocregError: when CUDA is requested and there is no CUDA device, or no PyTorch.
+    """
+    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+        return False
+    return torch_device(name).type == "cuda"
+
+
+def _may_have_gpu() -> bool:
+    """Whether the driver of a CUDA device may be there, and PyTorch, which uses it."""
+    from ctypes.util import find_library
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    if find_spec("torch") is None:
+        return False
+    linux = Path("/proc/driver/nvidia").exists() or Path("/dev/dxg").exists()  # dxg: in WSL
+    return linux or (sys.platform == "win32" and find_library("nvcuda") is not None)
 
 
 def torch_device(name: Device) -> torch.device:

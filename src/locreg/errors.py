@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+
+INSTALL_PYTORCH = 'in the folder of locreg, run pip install ".[torch]".'
 
 
 class LocregError(Exception):
@@ -37,10 +40,9 @@ def out_of_memory_is(sentence: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch raises its own class on a GPU, but a plain RuntimeError on a CPU."""
-    import torch
-
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in words
-    )
+    """PyTorch raises its own class on a GPU, but a plain RuntimeError on a CPU, as ONNX Runtime."""
+    words = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
+    torch = sys.modules.get("torch")  # without it, the error is not its own
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return any(word in str(error) for word in words)

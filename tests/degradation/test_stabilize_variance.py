@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-import torch
 
 from locreg.degradation.stabilize_variance import Stabilisation
 
 
 def noisy_levels(gain, read_noise, count=40_000):
     """Brightnesses, and many noisy pixels of each."""
-    x = torch.tensor([0.1, 0.3, 0.6, 0.9])
+    x = np.array([0.1, 0.3, 0.6, 0.9])
     random = np.random.default_rng(0)
-    counts = random.poisson((x / gain).numpy()[:, None], (4, count))
+    counts = random.poisson((x / gain)[:, None], (4, count))
     noise = random.standard_normal((4, count))
-    return x, torch.from_numpy(gain * counts + read_noise * noise)
+    return x, gain * counts + read_noise * noise
 
 
 @pytest.mark.parametrize(("gain", "read_noise"), [(0.01, 0.0), (0.01, 0.05), (0.002, 0.02)])
@@ -21,7 +20,7 @@ def test_the_variance_is_the_same_at_any_brightness(gain, read_noise):
     _, y = noisy_levels(gain, read_noise)
     stabilised = Stabilisation.of(y, gain, read_noise)
     levels = stabilised.forward(y).std(1)
-    assert torch.allclose(levels, torch.full((4,), stabilised.level).double(), rtol=0.05)
+    np.testing.assert_allclose(levels, stabilised.level, rtol=0.05)
 
 
 @pytest.mark.parametrize(("gain", "read_noise"), [(0.05, 0.0), (0.01, 0.05), (0.002, 0.02)])
@@ -29,14 +28,14 @@ def test_the_inverse_is_unbiased(gain, read_noise):
     x, y = noisy_levels(gain, read_noise)
     stabilised = Stabilisation.of(y, gain, read_noise)
     found = stabilised.inverse(stabilised.forward(y).mean(1))
-    assert torch.allclose(found, x.double(), rtol=0.02)
+    np.testing.assert_allclose(found, x, rtol=0.02)
 
 
 def test_transformed_values_fill_the_range_and_stay_finite():
-    y = torch.tensor([-0.2, 0.0, 0.5, 1.5])
+    y = np.array([-0.2, 0.0, 0.5, 1.5])
     stabilised = Stabilisation.of(y, 0.02, 0.01)
     z = stabilised.forward(y)
     assert (z.min(), z.max()) == (0, 1)
-    assert torch.isfinite(stabilised.inverse(torch.linspace(-1, 2, 9))).all()
-    constant = Stabilisation.of(torch.full((3,), 0.4), 0.02, 0.01)
-    assert torch.isfinite(constant.forward(torch.full((3,), 0.4))).all()
+    assert np.isfinite(stabilised.inverse(np.linspace(-1, 2, 9))).all()
+    constant = Stabilisation.of(np.full((3,), 0.4), 0.02, 0.01)
+    assert np.isfinite(constant.forward(np.full((3,), 0.4))).all()

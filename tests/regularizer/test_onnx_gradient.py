@@ -7,11 +7,16 @@ import torch
 from conftest import random_image
 from locreg.regularizer import tiled_gradient
 from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.denoising_energy import load_energy
 from locreg.regularizer.layers import ACTIVATION_NAMES, Layer
-from locreg.regularizer.onnx_gradient import OnnxGradient
+from locreg.regularizer.local_regularizer import load
+from locreg.regularizer.onnx_gradient import OnnxGradient, score_map
 from locreg.regularizer.packaged import packaged_names
 from locreg.regularizer.stored_critic import coarsened
 from locreg.regularizer.stored_weights import read_weights
+from locreg.restoration.denoise import denoise
+from locreg.restoration.options import RestoreOptions
+from locreg.restoration.restore import restore
 
 PARTS = [(name, k) for name in packaged_names() for k in range(len(read_weights(name).scales))]
 
@@ -54,6 +59,33 @@ def test_groups_of_channels_have_their_gradient():
     )
     critic = PatchCritic(layers, in_channels=1).stored()
     assert_equal_to_reference(critic, 4 * random_image(1, 1, 21, 26).float(), tile=100)
+
+
+@pytest.mark.parametrize("name", ["alr-gray", "ridge-rgb"])
+def test_scores_are_those_of_the_reference(name):
+    critic = read_weights(name).scales[0]
+    x = random_image(1, critic.in_channels, 33, 41).float()
+    reference = load(name).score_map(x)[0, 0].numpy()
+    found = score_map(critic, x[0].numpy(), tile=13)
+    np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-5 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_an_energy_on_arrays_is_that_on_tensors(symmetric):
+    """Three scales, coarsened and finest, averaged over flips and turns or not."""
+    x = random_image(2, 3, 20, 26).float()
+    energy = load_energy("denoise-rgb", symmetric=symmetric)
+    reference = load("denoise-rgb", symmetric=symmetric)
+    for change in ("coarsened", "finest"):
+        pair = (getattr(energy, change)(), getattr(reference, change)())
+        (value, gradient), (true_value, true_gradient) = (
+            one.array_gradient(x.numpy(), 0.1) for one in pair
+        )
+        np.testing.assert_allclose(value, true_value, rtol=1e-5)
+        np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-5)
+    image = denoise(x, energy, RestoreOptions(sigma=0.1)).image
+    expected = restore(x, reference, options=RestoreOptions(sigma=0.1)).image
+    np.testing.assert_allclose(image, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("tile", [1, 7, 64])

@@ -40,7 +40,7 @@ def page_of(tmp_path, photograph):
         loaded, page = LoadedWeights(options), tmp_path / "page.html"
 
         def restored(file):
-            write_restoration_page(page, restoration_record(file, options), file, loaded)
+            write_restoration_page(page, restoration_record(file, options), file)
 
         events = locreg.Events(message=print, progress=no_progress, restored=restored)
         locreg.restore_files(

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 import locreg
+from locreg.regularizer.stored_weights import read_weights
 from locreg.report.records import (
     history_record,
     outline,
@@ -75,7 +76,7 @@ def test_a_sentence_names_what_a_person_asks_for(file, options):
 
 
 def test_weights_are_described_in_plain_data(weight_file):
-    weights = locreg.load_weights(weight_file)
+    weights = read_weights(weight_file)
     record = weights_record("mine", weights)
     json.dumps(record)
     assert (record["weights"], record["in_channels"], record["receptive_field"]) == ("mine", 3, 5)

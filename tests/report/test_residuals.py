@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from locreg.errors import LocregError
-from locreg.report.residuals import REACH, whiteness
+from locreg.report.residuals import REACH, chi_square_tail, whiteness
 
 
 def noise(*shape, seed=0):
@@ -21,6 +22,13 @@ def test_p_values_of_white_noise_are_uniform():
     # Kolmogorov and Smirnov's distance stays below 1.63 / sqrt(n) in 99 of 100 cases.
     ranks = (np.arange(200) + 0.5) / 200
     assert np.abs(np.sort(values) - ranks).max() < 1.63 / math.sqrt(200)
+
+
+@given(value=st.floats(0, 400), freedom=st.integers(1, 180))
+def test_the_tail_of_chi_square_is_that_of_scipy(value, freedom):
+    assert chi_square_tail(value, freedom) == pytest.approx(
+        scipy.special.gammaincc(freedom / 2, value / 2), rel=1e-9, abs=1e-300
+    )
 
 
 def test_correlation_is_that_of_the_filter():

@@ -188,12 +188,12 @@ def test_strength_is_the_length_of_the_step_or_a_factor_of_the_level():
 def test_noise_that_grows_with_brightness_is_made_white_first():
     regularizer = conditioned_regularizer()
     y = random_image(1, 1, 20, 20, dtype=torch.float32)
-    transform = Stabilisation.of(y, 0.02, 0.05)
-    z = transform.forward(y)
+    transform = Stabilisation.of(y.numpy(), 0.02, 0.05)
+    z = torch.from_numpy(transform.forward(y.numpy()))
     white = restore(z, regularizer, options=RestoreOptions(sigma=transform.level)).image
     found = restore(y, regularizer, options=RestoreOptions(gain=0.02, read_noise=0.05))
     assert found.noise.kind == "poisson-gaussian"
-    torch.testing.assert_close(found.image, transform.inverse(white))
+    torch.testing.assert_close(found.image.numpy(), transform.inverse(white.numpy()))
     torch.testing.assert_close(found.residual, y - found.image)
     assert found.sigma == pytest.approx(float((0.02 * y.mean() + 0.05**2).sqrt()))
 
@@ -217,7 +217,7 @@ def test_a_grey_image_is_restored_as_three_equal_channels():
 
 def test_known_noise_is_not_measured_again():
     y = random_image(1, 1, 9, 9, dtype=torch.float32)  # too small to measure
-    for noise in (MeasuredNoise(kind="camera", level=0.2), growing_noise(y, 0.1, 0.05)):
+    for noise in (MeasuredNoise(kind="camera", level=0.2), growing_noise(y.numpy(), 0.1, 0.05)):
         options = with_noise(RestoreOptions(strength=0.5), noise)
         found = restore(y, conditioned_regularizer(), options=options)
         assert found.noise == noise

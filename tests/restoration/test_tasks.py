@@ -20,7 +20,7 @@ from locreg.errors import LocregError, UsageError
 from locreg.images.metrics import psnr
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
-from locreg.restoration.tasks import deblur, fill, inpaint, upscale
+from locreg.restoration.tasks import deblur, filled, inpaint, upscale
 from locreg.solvers.options import AdamOptions, LBFGSOptions
 
 KERNEL = gaussian_kernel(7, 3.0)
@@ -52,7 +52,7 @@ def test_inpainting_fills_what_is_missing(scene, regularizer):
     found = inpaint(
         torch.where(known, y, torch.nan), regularizer, known, options=RestoreOptions(sigma=0.02)
     )
-    start = fill(torch.where(known, y, 0), known)
+    start = filled(torch.where(known, y, 0), known)
     assert psnr(found.image, scene) > psnr(start, scene) + 1
 
 
@@ -105,11 +105,11 @@ def test_filling_keeps_what_is_known_and_stays_between(value, height, width, see
     y = value * random_image(1, 2, height, width, seed=seed)
     known = random_image(height, width, seed=seed + 1) > 0.7
     known[0, 0] = True
-    filled = fill(y, known)
-    assert torch.equal(filled[..., known], y[..., known])
-    assert filled.min() >= y[..., known].min() - 1e-12
-    assert filled.max() <= y[..., known].max() + 1e-12
-    constant = fill(torch.full_like(y, value), known)
+    result = filled(y, known)
+    assert torch.equal(result[..., known], y[..., known])
+    assert result.min() >= y[..., known].min() - 1e-12
+    assert result.max() <= y[..., known].max() + 1e-12
+    constant = filled(torch.full_like(y, value), known)
     torch.testing.assert_close(constant, torch.full_like(y, value))
 
 
@@ -129,7 +129,7 @@ def test_holes_of_an_image_without_noise_are_filled_by_the_regularizer(scene, we
     found = inpaint(
         scene, locreg.load(weights), known, options=RestoreOptions(sigma=0.0, solver=solver)
     )
-    first = fill(torch.where(known, scene, 0), known)
+    first = filled(torch.where(known, scene, 0), known)
     assert found.sigma == 0
     assert found.lam > 0
     assert (found.image - first)[..., ~known].abs().max() > 1e-4

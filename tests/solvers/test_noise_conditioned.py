@@ -11,10 +11,9 @@ from locreg.errors import UsageError
 from locreg.solvers.noise_conditioned import (
     annealed_proximal_gradient,
     gradient_steps,
-    step_sizes,
 )
 from locreg.solvers.objective import ConditionedObjective
-from locreg.solvers.options import AnnealingOptions, GradientStepOptions
+from locreg.solvers.options import AnnealingOptions, GradientStepOptions, step_sizes
 from locreg.solvers.solution import Status
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from locreg.arguments import Device, torch_device
 from locreg.cli.console import DONE
 from locreg.cli.settings import Output
 from locreg.errors import LocregError, UsageError
@@ -29,8 +28,6 @@ class Score:
     white: float | None = None
     """Pixel value that counts as 1; by default the largest that the file can hold, or 1 in float
     files."""
-    device: Device = "auto"
-    """Where to compute; auto: on a CUDA GPU if there is one."""
     json: bool = False
     """Print one JSON record."""
 
@@ -38,8 +35,9 @@ class Score:
         """Draw the map, and print the mean score and those of clean and degraded images."""
         from locreg.images.image_file import read_image
         from locreg.images.samples import is_grey
-        from locreg.regularizer.local_regularizer import load, scores_of
         from locreg.regularizer.packaged import packaged_critic
+        from locreg.regularizer.scores import scores_of
+        from locreg.regularizer.stored_weights import read_weights
         from locreg.report.pictures import check_picture_name, draw_score_map
 
         check_picture_name(self.output)
@@ -52,13 +50,13 @@ class Score:
         name = self.weights
         if name == "auto":
             name = packaged_critic(grey=is_grey(image.pixels))
-        regularizer = load(name).to(torch_device(self.device))
+        weights = read_weights(name)
         try:
-            scores = scores_of(image.pixels, regularizer)
+            scores = scores_of(image.pixels, weights)
         except LocregError as error:
             raise LocregError(f"{self.input}: {error}") from None
         mean = float(scores.mean(dtype="float64"))
-        calibration = regularizer.calibration
+        calibration = weights.calibration
         draw_score_map(self.output, image.pixels, scores, calibration, f"mean score {mean:.4f}")
         record: dict[str, Any] = {
             "input": str(self.input),
@@ -95,10 +93,10 @@ class Info:
 
     def run(self) -> int:
         """Print the header of the weight file."""
-        from locreg.regularizer.weights import load_weights
+        from locreg.regularizer.stored_weights import read_weights
         from locreg.report.records import outline, weights_record
 
-        weights = load_weights(self.input)
+        weights = read_weights(self.input)
         record = weights_record(self.input, weights)
         print(json.dumps(record) if self.json else outline(record))
         return DONE

@@ -40,7 +40,6 @@ class _RestoreCommand:
 
     def _restore(self, task: FileTask) -> int:
         """Restore every image that is not there yet, and report each one."""
-        from locreg.report.page import write_restoration_page
         from locreg.report.records import history_record, restoration_record, sentence
         from locreg.restoration.restore_files import restore_files
         from locreg.restoration.restore_image_file import Events, LoadedWeights, RestoredFile
@@ -62,7 +61,9 @@ class _RestoreCommand:
             else:
                 show(sentence(record))
             if file.job.page is not None:
-                write_restoration_page(file.job.page, record, file, weights)
+                from locreg.report.page import write_restoration_page
+
+                write_restoration_page(file.job.page, record, file)
 
         counts = restore_files(
             self.input,

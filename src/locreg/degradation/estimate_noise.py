@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor
 
+from locreg.arrays import Array, as_array
 from locreg.errors import LocregError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PATCH = 8  # side of the patches whose covariance is computed, in pixels
 _BLOCK = 16  # side of the blocks whose smoothest give the noise level, in pixels
@@ -20,9 +22,10 @@ _FAR_AWAY = 4.0  # ranges of its neighbours by which a hot pixel is away from th
 _LEAST_DISTANCE = 0.02  # and more than this, on the [0, 1] scale
 _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
+_TOGETHER = 8_192  # patches whose covariance is added at a time, since float64 needs much memory
 
 
-def estimate_sigma(x: Tensor, known: Tensor | None = None) -> float:
+def estimate_sigma(x: Tensor | Array, known: Tensor | Array | None = None) -> float:
     """Standard deviation of the white noise in an image (1, C, H, W), on the [0, 1] scale.
 
     The smallest eigenvalues of the covariance of 8x8 patches contain noise only. The largest
@@ -43,31 +46,34 @@ def estimate_sigma(x: Tensor, known: Tensor | None = None) -> float:
         LocregError: when the image is too small to hold 2 patches per eigenvalue, or too few
             neighbours are known.
     """
-    positions = (x.shape[2] - _PATCH + 1) * (x.shape[3] - _PATCH + 1)
-    if min(x.shape[2:]) < _PATCH or positions < 2 * x.shape[1] * _PATCH**2:
-        if known is not None:
-            return estimate_sigma_of_known(x, known)
+    pixels = as_array(x)[0]
+    where = None if known is None else as_array(known)
+    channels, height, width = pixels.shape
+    positions = (height - _PATCH + 1) * (width - _PATCH + 1)
+    if min(height, width) < _PATCH or positions < 2 * channels * _PATCH**2:
+        if where is not None:
+            return estimate_sigma_of_known(x, where)
         raise LocregError(
-            f"An image of {x.shape[3]}x{x.shape[2]} pixels is too small to estimate its noise "
-            "level: give sigma."
+            f"An image of {width}x{height} pixels is too small to estimate its noise level: give "
+            "sigma."
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
-    patches, spoilt = _patches(x[0], apart), _patches(_isolated(x[0]), apart)[0].any(1)
-    if known is not None:
-        whole = _patches(known[None], apart)[0].all(1)
-        if whole.sum() < 2 * x.shape[1] * _PATCH**2:
-            return estimate_sigma_of_known(x, known)
+    patches, spoilt = _patches(pixels, apart), _patches(_isolated(pixels), apart)[0].any(1)
+    if where is not None:
+        whole = _patches(where[None], apart)[0].all(1)
+        if whole.sum() < 2 * channels * _PATCH**2:
+            return estimate_sigma_of_known(x, where)
         patches, spoilt = patches[:, whole], spoilt[whole]
     patches = _with_noise(patches, spoilt)
     if patches.shape[1] < 2 * patches.shape[0] * patches.shape[2]:
         return 0.0
-    joint = _covariance_eigenvalues(patches.permute(1, 0, 2).flatten(1))
+    joint = _covariance_eigenvalues(patches)
     if joint[0] > 1e-12 * joint[-1]:
         return math.sqrt(_noise_variance(joint))
-    return math.sqrt(np.mean([_noise_variance(_covariance_eigenvalues(c)) for c in patches]))
+    return math.sqrt(np.mean([_noise_variance(_covariance_eigenvalues(c[None])) for c in patches]))
 
 
-def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
+def estimate_sigma_of_known(x: Tensor | Array, known: Tensor | Array) -> float:
     """Standard deviation of the white noise in an image (1, C, H, W) with missing pixels.
 
     It is measured on second differences of three known neighbours, along rows and columns. Where
@@ -82,48 +88,64 @@ def estimate_sigma_of_known(x: Tensor, known: Tensor) -> float:
     Raises:
         LocregError: when there are too few known neighbours.
     """
-    squares, counts = torch.zeros_like(x[0]), torch.zeros_like(x[0, 0])
-    for axis in (-2, -1):
-        if x.shape[axis] < 3:
+    pixels, where = as_array(x)[0], as_array(known).astype(bool)
+    squares, counts = np.zeros_like(pixels), np.zeros_like(pixels[0])
+    for axis in (1, 2):
+        if pixels.shape[axis] < 3:
             continue
-        windows = x[0].unfold(axis, 3, 1)  # (C, ..., 3): each pixel with its two neighbours
-        usable = known.unfold(axis, 3, 1).all(-1)
-        second = windows[..., 0] - 2 * windows[..., 1] + windows[..., 2]
-        length = second.shape[axis]
-        squares.narrow(axis, 1, length).add_(usable * second.square() / 6)  # 6 = 1 + 4 + 1
-        counts.narrow(axis, 1, length).add_(usable)
-    block = partial(F.avg_pool2d, kernel_size=_BLOCK, ceil_mode=True)
-    counts = block(counts[None])[0]
-    enough = counts * _BLOCK**2 >= _FEWEST_DIFFERENCES
+        before, here, after = _three_in_a_row(pixels, axis)
+        usable = np.logical_and.reduce(_three_in_a_row(where, axis - 1))
+        inner = tuple(slice(1, -1) if a == axis - 1 else slice(None) for a in range(2))
+        second = before - 2 * here + after
+        squares[:, *inner] += usable * second**2 / 6  # 6 = 1 + 4 + 1
+        counts[inner] += usable
+    counts = _sums_of_blocks(counts[None])[0]
+    enough = counts >= _FEWEST_DIFFERENCES
     if not enough.any():
         raise LocregError("Too few neighbouring pixels are known to estimate sigma: give it.")
-    variances = block(squares)[:, enough] / counts[enough]
-    return math.sqrt(float(variances.double().quantile(0.2, dim=1).mean()))
+    variances = _sums_of_blocks(squares)[:, enough] / counts[enough]
+    return math.sqrt(np.quantile(variances.astype(float), 0.2, axis=1).mean())
 
 
-def _patches(x: Tensor, apart: int) -> Tensor:
+def _three_in_a_row(x: Array, axis: int) -> tuple[Array, Array, Array]:
+    """Each pixel but the first and last along an axis, between the one before and after it."""
+    rows = np.moveaxis(x, axis, 0)
+    before, here, after = (np.moveaxis(part, 0, axis) for part in (rows[:-2], rows[1:-1], rows[2:]))
+    return before, here, after
+
+
+def _sums_of_blocks(x: Array) -> Array:
+    """Sums of x (C, H, W) over blocks of 16x16 pixels; those at the border may be smaller."""
+    rows, columns = (np.arange(0, n, _BLOCK) for n in x.shape[1:])
+    sums: Array = np.add.reduceat(np.add.reduceat(x, rows, axis=1), columns, axis=2)
+    return sums
+
+
+def _patches(x: Array, apart: int) -> Array:
     """The 8x8 patches of x (C, H, W), ``apart`` pixels from each other: (C, N, 64)."""
-    return x.unfold(1, _PATCH, apart).unfold(2, _PATCH, apart).flatten(3).flatten(1, 2)
+    windows = sliding_window_view(x, (_PATCH, _PATCH), axis=(1, 2))[:, ::apart, ::apart]
+    return windows.reshape(len(x), -1, _PATCH**2)
 
 
-def _isolated(x: Tensor) -> Tensor:
+def _isolated(x: Array) -> Array:
     """(1, H, W), True at pixels of x (C, H, W) that stand out from all eight neighbours.
 
     They do if they are away from them by more than `_FAR_AWAY` times the neighbours' range, which
     noise never is.
     """
-    highest, lowest = torch.full_like(x, -math.inf), torch.full_like(x, math.inf)
+    highest, lowest = np.full_like(x, -np.inf), np.full_like(x, np.inf)
     for row in (-1, 0, 1):
         for column in (-1, 0, 1):
             if row or column:
                 here, there = _overlap(x, row, column)
-                torch.maximum(highest[here], x[there], out=highest[here])
-                torch.minimum(lowest[here], x[there], out=lowest[here])
-    distance = torch.maximum(x - highest, lowest - x)
-    return (distance > _FAR_AWAY * (highest - lowest) + _LEAST_DISTANCE).any(0, keepdim=True)
+                np.maximum(highest[here], x[there], out=highest[here])
+                np.minimum(lowest[here], x[there], out=lowest[here])
+    distance = np.maximum(x - highest, lowest - x)
+    found: Array = (distance > _FAR_AWAY * (highest - lowest) + _LEAST_DISTANCE).any(0)
+    return found[None]
 
 
-def _overlap(x: Tensor, row: int, column: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(x: Array, row: int, column: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where x (C, H, W) has a pixel that lies a row and a column further, and where that one is."""
     here, there = [slice(None)], [slice(None)]
     for step, length in zip((row, column), x.shape[1:], strict=True):
@@ -132,10 +154,10 @@ def _overlap(x: Tensor, row: int, column: int) -> tuple[tuple[slice, ...], tuple
     return tuple(here), tuple(there)
 
 
-def _with_noise(patches: Tensor, spoilt: Tensor) -> Tensor:
+def _with_noise(patches: Array, spoilt: Array) -> Array:
     """Those of the patches (C, N, 64) that are not constant, clipped for a tenth or spoilt (N,)."""
-    constant = (patches.amax(2) == patches.amin(2)).all(0)
-    clipped = ((patches == 0) | (patches == 1)).float().mean((0, 2)) > _MOST_CLIPPED
+    constant = (patches.max(2) == patches.min(2)).all(0)
+    clipped = ((patches == 0) | (patches == 1)).mean((0, 2)) > _MOST_CLIPPED
     kept = ~constant & ~clipped & ~spoilt
     # Where all is clipped, as with noise that is stronger than the image, the rest is too special.
     if kept.sum() < 2 * patches.shape[0] * patches.shape[2]:
@@ -143,10 +165,17 @@ def _with_noise(patches: Tensor, spoilt: Tensor) -> Tensor:
     return patches[:, kept]
 
 
-def _covariance_eigenvalues(samples: Tensor) -> NDArray[np.float64]:
-    """Ascending eigenvalues of the covariance of samples (count, dimension)."""
-    eigenvalues: Tensor = torch.linalg.eigvalsh(torch.cov(samples.double().T))
-    return np.asarray(eigenvalues.clamp_min(0).cpu())
+def _covariance_eigenvalues(patches: Array) -> NDArray[np.float64]:
+    """Ascending eigenvalues of the covariance of patches (C, N, 64): (64 C,)."""
+    number = patches.shape[1]
+    mean = patches.mean(1, keepdims=True, dtype=np.float64)
+    total = np.zeros((mean.size, mean.size))
+    for first in range(0, number, _TOGETHER):
+        centred = patches[:, first : first + _TOGETHER] - mean
+        samples = centred.transpose(1, 0, 2).reshape(centred.shape[1], -1)
+        total += samples.T @ samples
+    eigenvalues: NDArray[np.float64] = np.linalg.eigvalsh(total / (number - 1))
+    return eigenvalues.clip(0)
 
 
 def _noise_variance(eigenvalues: NDArray[np.float64]) -> float:

@@ -13,18 +13,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from torch import Tensor
 
+from locreg.arrays import Array, as_array
 from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.noise import NoiseKind
-from locreg.degradation.noise_network import NoiseNetwork, noise_network
+from locreg.degradation.noise_network import FIELD, STEP, measured_everywhere
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WINDOW = 125  # side of the windows that a large image is sampled with, in pixels
 _MOST_PIXELS = 600_000  # a larger image is sampled
@@ -100,7 +101,9 @@ class _Places:
 
 
 def measure_noise(
-    x: Tensor, kind: NoiseKind | Literal["auto"] = "auto", known: Tensor | None = None
+    x: Tensor | Array,
+    kind: NoiseKind | Literal["auto"] = "auto",
+    known: Tensor | Array | None = None,
 ) -> MeasuredNoise:
     """The noise of an image x (1, C, H, W), nominally in [0, 1].
 
@@ -115,6 +118,7 @@ def measure_noise(
     Raises:
         LocregError: when the image is too small, or too little of it is known.
     """
+    x, known = as_array(x), None if known is None else as_array(known)
     white = estimate_sigma(x, known)
     grey = bool((x == x[:, :1]).all())
     if kind == "white" and not grey:
@@ -139,33 +143,33 @@ def measure_noise(
 
 
 def growing_noise(
-    x: Tensor, gain: float, read_noise: float, known: Tensor | None = None
+    x: Array, gain: float, read_noise: float, known: Array | None = None
 ) -> MeasuredNoise:
     """Noise of variance gain b + read_noise^2 at brightness b, where images x are known (H, W)."""
     brightness = x if known is None else x[..., known]
-    level = math.sqrt(gain * float(brightness.mean().clamp_min(0)) + read_noise**2)
+    level = math.sqrt(gain * max(float(brightness.mean()), 0.0) + read_noise**2)
     return MeasuredNoise(kind="poisson-gaussian", level=level, gain=gain, read_noise=read_noise)
 
 
-def _measure(x: Tensor, known: Tensor | None = None) -> _Places:
+def _measure(x: Array, known: Array | None = None) -> _Places:
     """Measure an image x (C, H, W) at its usable places, around which every pixel is known."""
-    colour = x.float().expand(3, -1, -1) if len(x) == 1 else x.float()
-    seen = repeat(None) if known is None else _windows(known[None].to(colour))
-    network, parts = noise_network(), list[tuple[Tensor, Tensor, Tensor]]()
-    for window, seen_window in zip(_windows(colour), seen, strict=False):
-        log_level, log_weight = network(window[None])
+    seen = repeat(None) if known is None else _windows(known[None])
+    parts = list[tuple[Array, Array, Array]]()
+    for window, seen_window in zip(_windows(x), seen, strict=False):
+        colour = np.broadcast_to(window, (3, *window.shape[1:]))
+        log_level, log_weight = measured_everywhere(colour[None])
         usable = _middles(_spoilt(window)) <= _MOST_SPOILT
         if seen_window is not None:
-            usable &= _all_known(seen_window)
+            usable &= _all_known(seen_window[0])
         brightness = _middles(window.mean(0))
         parts.append((log_level[0][usable], log_weight[0][usable], brightness[usable]))
     levels, log_weights, around = (
-        torch.cat(values).double().cpu().numpy() for values in zip(*parts, strict=True)
+        np.concatenate(values).astype(float) for values in zip(*parts, strict=True)
     )
     return _Places(levels, np.exp(np.minimum(log_weights, _MOST_WEIGHT)), around)
 
 
-def _windows(x: Tensor) -> Iterator[Tensor]:
+def _windows(x: Array) -> Iterator[Array]:
     """The image x (C, H, W) itself, or windows of it at equal distances if it is large.
 
     The border of an image smaller than the network's field is repeated.
@@ -181,29 +185,32 @@ def _windows(x: Tensor) -> Iterator[Tensor]:
             for left in lefts:
                 yield x[:, top : top + _WINDOW, left : left + _WINDOW]
         return
-    missing = [max(NoiseNetwork.field - n, 0) for n in (height, width)]
-    yield F.pad(x[None], (0, missing[1], 0, missing[0]), mode="replicate")[0]
+    missing = [max(FIELD - n, 0) for n in (height, width)]
+    yield np.pad(x, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
 
 
-def _spoilt(x: Tensor) -> Tensor:
+def _spoilt(x: Array) -> Array:
     """(H, W), 1 where a pixel of x (C, H, W) is clipped or equals its neighbours, else 0."""
     clipped = ((x == 0) | (x == 1)).any(0)
-    apart = F.pad((x[:, 1:, 1:] - x[:, :-1, :-1]).abs().amax(0), (0, 1, 0, 1))
-    beside = F.pad((x[:, :, 1:] - x[:, :, :-1]).abs().amax(0), (0, 1))
-    return (clipped | ((apart == 0) & (beside == 0))).float()
+    apart, beside = np.zeros(x.shape[1:], x.dtype), np.zeros(x.shape[1:], x.dtype)
+    apart[:-1, :-1] = np.abs(x[:, 1:, 1:] - x[:, :-1, :-1]).max(0)
+    beside[:, :-1] = np.abs(x[:, :, 1:] - x[:, :, :-1]).max(0)
+    spoilt: Array = clipped | ((apart == 0) & (beside == 0))
+    return spoilt.astype(np.float32)
 
 
-def _all_known(seen: Tensor) -> Tensor:
-    """Whether seen (1, H, W) is 1 in all of each of the network's windows: (H', W')."""
-    missing = F.max_pool2d(1 - seen[None], NoiseNetwork.field, stride=NoiseNetwork.step)
-    return missing[0, 0] == 0
+def _all_known(seen: Array) -> Array:
+    """Whether all of seen (H, W) is True in each of the network's windows: (H', W')."""
+    windows = sliding_window_view(seen, (FIELD, FIELD))[::STEP, ::STEP]
+    return np.asarray(windows.all((2, 3)))
 
 
-def _middles(x: Tensor) -> Tensor:
+def _middles(x: Array) -> Array:
     """Means of x (H, W) over 13x13 pixels in the middle of the network's windows: (H', W')."""
-    margin = (NoiseNetwork.field - _AROUND) // 2
-    inner = x[None, None, margin : x.shape[0] - margin, margin : x.shape[1] - margin]
-    return F.avg_pool2d(inner, _AROUND, stride=NoiseNetwork.step)[0, 0]
+    margin = (FIELD - _AROUND) // 2
+    inner = x[margin : x.shape[0] - margin, margin : x.shape[1] - margin]
+    means: Array = sliding_window_view(inner, (_AROUND, _AROUND))[::STEP, ::STEP].mean((2, 3))
+    return means
 
 
 @dataclass(frozen=True)
@@ -260,8 +267,22 @@ def _fit_growth(groups: _Groups) -> _Growth:
     variances, weights = np.exp(2 * groups.log_level), np.sqrt(groups.weight)
     scale = weights / variances  # so that relative errors count
     columns = np.stack([b, np.ones_like(b)], axis=1)
-    (gain, offset), _ = nnls(columns * scale[:, None], variances * scale)
+    gain, offset = _nonnegative(columns * scale[:, None], variances * scale)
     fitted = np.maximum(columns @ (gain, offset), 1e-12)
     misfit = math.sqrt(np.average((variances / fitted - 1) ** 2, weights=weights))
     clear = math.sqrt(fitted[-1] / fitted[0]) > _GROWTH and misfit < _MOST_MISFIT
     return _Growth(float(gain), math.sqrt(offset), clear)
+
+
+def _nonnegative(columns: Array, values: Array) -> tuple[float, float]:
+    """Two coefficients, at least 0, of the columns (N, 2) that fit the values (N,) best.
+
+    SciPy's `nnls` does this for any number, but takes half a second to load.
+    """
+    both = np.linalg.lstsq(columns, values, rcond=None)[0]
+    if both.min() >= 0:
+        return float(both[0]), float(both[1])
+    alone = np.maximum(columns.T @ values / np.maximum((columns**2).sum(0), 1e-30), 0)
+    fits = [np.array([alone[0], 0.0]), np.array([0.0, alone[1]])]
+    best = min(fits, key=lambda fit: float(((columns @ fit - values) ** 2).sum()))
+    return float(best[0]), float(best[1])

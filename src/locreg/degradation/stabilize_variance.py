@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+
+from locreg.arrays import Array
 
 _LEAST_LENGTH = 1e-6  # of the range of transformed values, in units of the noise
 
@@ -34,9 +36,9 @@ class Stabilisation:
     high: float
 
     @classmethod
-    def of(cls, y: Tensor, gain: float, read_noise: float) -> Stabilisation:
+    def of(cls, y: Array, gain: float, read_noise: float) -> Stabilisation:
         """The transform whose results fill [0, 1] for the image y."""
-        low, high = (_transformed(v, gain, read_noise).item() for v in y.aminmax())
+        low, high = (float(_transformed(v, gain, read_noise)) for v in (y.min(), y.max()))
         return cls(gain, read_noise, low, max(high, low + _LEAST_LENGTH))
 
     @property
@@ -44,12 +46,13 @@ class Stabilisation:
         """The noise level of transformed images."""
         return 1 / (self.high - self.low)
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Array) -> Array:
         """The transformed image, of the shape of y."""
         z = _transformed(y, self.gain, self.read_noise)
-        return ((z - self.low) / (self.high - self.low)).to(y.dtype)
+        scaled: Array = (z - self.low) / (self.high - self.low)
+        return scaled.astype(y.dtype)
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Array) -> Array:
         """The image x whose noisy versions have the transformed mean z: the unbiased inverse.
 
         The closed form of the exact unbiased inverse in the paper, eq. (10):
@@ -59,13 +62,15 @@ class Stabilisation:
         with D the unscaled z, at least f(0), and r = read_noise / gain.
         """
         ratio, root = self.read_noise / self.gain, math.sqrt(1.5)
-        d = z.double() * (self.high - self.low) + self.low
-        d = d.clamp_min(2 * math.sqrt(3 / 8 + ratio**2))
+        d = z.astype(float) * (self.high - self.low) + self.low
+        d = np.maximum(d, 2 * math.sqrt(3 / 8 + ratio**2))
         x = d**2 / 4 + root / (4 * d) - 11 / (8 * d**2) + 5 * root / (8 * d**3) - 1 / 8 - ratio**2
-        return (self.gain * x).clamp_min(0).to(z.dtype)
+        unclipped: Array = self.gain * x
+        return np.maximum(unclipped, 0).astype(z.dtype)
 
 
-def _transformed(y: Tensor, gain: float, read_noise: float) -> Tensor:
+def _transformed(y: Array, gain: float, read_noise: float) -> Array:
     """f(y) in float64; where its argument is negative it counts as 0."""
-    argument = gain * y.double() + 3 / 8 * gain**2 + read_noise**2
-    return 2 / gain * argument.clamp_min(0).sqrt()
+    argument = gain * np.asarray(y, float) + 3 / 8 * gain**2 + read_noise**2
+    transformed: Array = 2 / gain * np.sqrt(np.maximum(argument, 0))
+    return transformed

@@ -19,7 +19,7 @@ from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.options import LamRule, RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.result import Restoration
-from locreg.restoration.tasks import deblur, fill, inpaint, upscale
+from locreg.restoration.tasks import deblur, filled, inpaint, upscale
 
 Lam = float | LamRule | None
 _CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def inpainting_at_random(photograph: Photograph, sigma: float, missing: float) -
     def invert(regularizer: LocalRegularizer, lam: Lam) -> Restoration:
         return inpaint(y, regularizer, known, _options(regularizer, sigma, lam))
 
-    return Problem(photograph.clean, operator, y, sigma, fill(y, known), invert)
+    return Problem(photograph.clean, operator, y, sigma, filled(y, known), invert)
 
 
 def upscaling(photograph: Photograph, sigma: float, factor: int) -> Problem:

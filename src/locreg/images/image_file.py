@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
@@ -92,6 +91,8 @@ class ImageFile:
             return self
         alpha = self.alpha
         if alpha is not None:
+            from scipy.ndimage import zoom  # it takes a third of a second to load
+
             large = zoom(
                 alpha.astype(float), (1, factor, factor), order=1, mode="nearest", grid_mode=True
             )

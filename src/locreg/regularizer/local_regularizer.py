@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from locreg.arguments import Precision, check_choice
-from locreg.degradation.noise import NoiseRange, check_sigma
+from locreg.arrays import Array, as_array
+from locreg.degradation.noise import check_sigma
 from locreg.errors import LocregError
 from locreg.regularizer import tiled_gradient
-from locreg.regularizer.criterion_record import DenoisingRecord
 from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.denoising_energy import check_settings
 from locreg.regularizer.multiscale import Critic, MultiscaleCritic
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.regularizer.weights import Weights, load_weights
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.objective import Objective
@@ -26,7 +28,7 @@ from locreg.solvers.options import LBFGSOptions
 Orient = Callable[[Tensor], Tensor]
 
 
-class LocalRegularizer(nn.Module):
+class LocalRegularizer(TrainedRegularizer, nn.Module):
     r"""R(x) = sum over all patches of r(patch): Prost et al. (2021), eq. (3), as a sum.
 
     Images are (B, C, H, W) in [0, 1]. They are mirrored at their borders, so that there is a patch
@@ -69,80 +71,24 @@ class LocalRegularizer(nn.Module):
         super().__init__()
         if isinstance(weights, PatchCritic | MultiscaleCritic):
             weights = Weights(critic=weights)
-        if tile is not None and tile < 1:
-            raise LocregError(f"A tile must be at least 1 pixel wide, got {tile}.")
-        self.criterion = weights.criterion
-        record = weights.criterion
-        self._denoising = record if isinstance(record, DenoisingRecord) else DenoisingRecord()
         check_choice("precision", precision, get_args(Precision))
-        if symmetric and self.learned_noise:
-            raise LocregError(
-                "Learned noise may have a direction: R cannot be averaged over flips and turns."
-            )
+        self.criterion = weights.criterion
         self.critic = weights.critic
         self.calibration = weights.calibration
+        check_settings(self, tile=tile, symmetric=symmetric)
         self.tile = tile
         self.precision: Precision = precision
         self.symmetric = symmetric
 
     @property
-    def in_channels(self) -> int:
-        """Number of channels of the images, 1 (grey) or 3 (colour)."""
-        return self.critic.in_channels
+    def described(self) -> Critic:
+        """The critic."""
+        return self.critic
 
     @property
-    def learned_level(self) -> float | None:
-        """Noise level at which the images of a folder are restored; it was learned from them.
-
-        None if there was no such folder; see `locreg.train_denoiser` and `locreg.learn_damage`.
-        """
-        return self._denoising.level
-
-    @property
-    def learned_white(self) -> float | None:
-        """Pixel value that counted as 1 in that folder; None: the largest that a file can hold."""
-        return self._denoising.white
-
-    @property
-    def learned_noise(self) -> bool:
-        """Whether R was trained to remove the noise of a folder, which is not white."""
-        return self.learned_level is not None and self.noise_range is None
-
-    @property
-    def removes_white_noise(self) -> bool:
-        """Whether R is a denoising energy that was trained on white noise and nothing else."""
-        return (
-            self.noise_conditioned and self._denoising.kinds == "white" and not self.learned_noise
-        )
-
-    @property
-    def noise_range(self) -> NoiseRange | None:
-        """White noise that a noise-conditioned critic was trained for; None: unknown."""
-        return self._denoising.noise
-
-    @property
-    def takes_grey(self) -> bool:
-        """Whether R is for colour images, and was also trained on grey ones of three channels."""
-        return self.in_channels == 3 and self._denoising.kinds == "real"
-
-    @property
-    def trained_steps(self) -> int:
-        """Number of gradient steps that a noise-conditioned critic was trained for."""
-        return self._denoising.steps
-
-    @property
-    def noise_conditioned(self) -> bool:
-        """Whether R depends on a noise level."""
-        return self.critic.noise_conditioned
-
-    @property
-    def depends_on_level(self) -> bool:
-        """Whether R depends on a noise level: by an input of the critic, or by a contrast.
-
-        The contrast comes from the calibration.
-        """
-        calibration = self.calibration
-        return self.noise_conditioned or bool(calibration and calibration.contrast_polynomial)
+    def number_of_scales(self) -> int:
+        """How many resolutions of the image have a critic of their own."""
+        return len(self.critic.scales)
 
     def at(self, sigma: float) -> LocalRegularizer:
         """R(.; sigma) at one noise level sigma.
@@ -158,7 +104,7 @@ class LocalRegularizer(nn.Module):
             critic = self.critic.at_contrast(self.calibration.contrast(sigma)).requires_grad_(False)
         return self._with_critic(critic)
 
-    def coarsened(self) -> LocalRegularizer:
+    def coarsened(self) -> Self:
         """The regularizer 4 R(A x), where A halves the resolution: see `PatchCritic.coarsened`.
 
         Raises:
@@ -166,18 +112,26 @@ class LocalRegularizer(nn.Module):
         """
         return self._with_critic(self.critic.coarsened().requires_grad_(False))
 
-    def finest(self) -> LocalRegularizer:
+    def finest(self) -> Self:
         """The regularizer R_0 of the image itself, without those of smaller copies of it."""
         return self._with_critic(self.critic.scales[0])
 
-    def _with_critic(self, critic: Critic) -> LocalRegularizer:
+    def _with_critic(self, critic: Critic) -> Self:
         """R of another critic, with the same record and settings."""
-        return LocalRegularizer(
+        return type(self)(
             Weights(critic=critic, criterion=self.criterion),
             tile=self.tile,
             precision=self.precision,
             symmetric=self.symmetric,
         )
+
+    def array_gradient(self, x: Array, sigma: float) -> tuple[NDArray[np.float64], Array]:
+        """R(x; sigma) and its gradient for an array x: see `DenoisingEnergy.array_gradient`."""
+        weight = next(self.critic.parameters())
+        value, gradient = self.at(sigma).value_and_grad(
+            torch.from_numpy(np.ascontiguousarray(x)).to(weight)
+        )
+        return as_array(value), as_array(gradient)
 
     def forward(self, x: Tensor, sigma: float | Tensor | None = None, *_: object) -> Tensor:
         """Same as `fn`."""
@@ -230,7 +184,10 @@ class LocalRegularizer(nn.Module):
         """
         fixed = self.at(_level(sigma)) if self._takes_level(sigma) else self
         options = LBFGSOptions(steps=200, tolerance=1e-5)
-        return lbfgs(Objective(x, fixed, _one_number("gamma", gamma)), x, options).image
+        minimiser: Tensor = lbfgs(
+            Objective(x, fixed, _one_number("gamma", gamma)), x, options
+        ).image
+        return minimiser
 
     @torch.no_grad()
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -369,26 +326,3 @@ def load(
     """
     weights = load_weights(name_or_path)
     return LocalRegularizer(weights, tile=tile, precision=precision, symmetric=symmetric)
-
-
-def scores_of(pixels: NDArray[np.float32], regularizer: LocalRegularizer) -> NDArray[np.float32]:
-    """The score map (h, w) of an image (C, H, W) in [0, 1]; h is H / stride, rounded up.
-
-    A critic for grey images scores the mean of the channels of a colour image.
-
-    Raises:
-        LocregError: when the image is grey and the critic is for colour images, or the weights hold
-            a denoising energy.
-    """
-    if regularizer.noise_conditioned:
-        raise LocregError(
-            "These weights hold a denoising energy, whose scores do not measure damage: use the "
-            "weights of a critic, such as alr-rgb."
-        )
-    if regularizer.in_channels < len(pixels):
-        pixels = pixels.mean(axis=0, keepdims=True)
-    if regularizer.in_channels != len(pixels):
-        raise LocregError("The image is grey and the weights are for colour images: use alr-gray.")
-    x = torch.from_numpy(pixels)[None].to(next(regularizer.critic.parameters()).device)
-    scores: NDArray[np.float32] = regularizer.score_map(x)[0, 0].cpu().numpy()
-    return scores

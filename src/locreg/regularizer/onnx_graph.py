@@ -37,6 +37,17 @@ def gradient_model(critic: StoredCritic) -> bytes:
     return graph.model(inputs, outputs)
 
 
+def scores_model(critic: StoredCritic) -> bytes:
+    """A model that computes the scores (B, 1, H', W') of all patches of windows (B, C, H, W)."""
+    graph = Graph()
+    z = "window"
+    for index, layer in enumerate(critic.layers):
+        z, _ = _activate(graph, layer, _convolve(graph, critic, index, z, None))
+    graph.add("Identity", z, name="scores")
+    window = tensor("window", "batch", critic.in_channels, "height", "width")
+    return graph.model([window], [tensor("scores", "batch", 1, "rows", "columns")])
+
+
 def add_gradient(
     graph: Graph, critic: StoredCritic, window: str, level: str | None, name: str | None = None
 ) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
 from locreg.images.samples import is_grey
-from locreg.regularizer.local_regularizer import scores_of
 from locreg.regularizer.packaged import packaged_critic
-from locreg.regularizer.stored_weights import Calibration
+from locreg.regularizer.scores import scores_of
+from locreg.regularizer.stored_weights import Calibration, read_weights
 from locreg.report.pictures import (
     picture_of_correlation,
     picture_of_details,
@@ -26,7 +26,7 @@ from locreg.report.pictures import (
 )
 from locreg.report.records import sentence
 from locreg.report.residuals import Whiteness, whiteness
-from locreg.restoration.restore_image_file import LoadedWeights, RestoredFile
+from locreg.restoration.restore_image_file import RestoredFile
 from locreg.restoration.result import Restoration
 
 _SIGNIFICANT = 0.01  # p-value up to which the residual is not called white
@@ -53,17 +53,14 @@ _SECTION = (
 )
 
 
-def write_restoration_page(
-    path: Path, record: dict[str, Any], file: RestoredFile, weights: LoadedWeights
-) -> None:
+def write_restoration_page(path: Path, record: dict[str, Any], file: RestoredFile) -> None:
     """Write the page as one HTML file, with its pictures inside.
 
     Args:
         path: the page.
         record: what was done, from `locreg.report.records`.
-        file: the restored file.
-        weights: gives the critic that scores the result: that of the restoration or, after a
-            denoising energy, which has no scores, a packaged critic.
+        file: the restored file. The critic that scores the result is that of the restoration or,
+            after a denoising energy, which has no scores, a packaged critic.
 
     Raises:
         LocregError: when the page cannot be written.
@@ -74,7 +71,8 @@ def write_restoration_page(
     critic = file.weights
     if file.regularizer.noise_conditioned:
         critic = packaged_critic(grey=is_grey(before))
-    calibration, scores = weights.get(critic).calibration, scores_of(after, weights.get(critic))
+    weights = read_weights(critic)
+    calibration, scores = weights.calibration, scores_of(after, weights)
     mean = float(scores.mean(dtype=np.float64))
     sections = [
         _section(
@@ -124,7 +122,7 @@ def _detail_sections(before: NDArray[np.float32], after: NDArray[np.float32]) ->
 
 
 def _residual_sections(restoration: Restoration, *, white: bool) -> list[str]:
-    residual, sigma = restoration.residual[0].cpu(), restoration.sigma
+    residual, sigma = restoration.residual[0], restoration.sigma
     try:
         test = whiteness(residual)
     except LocregError:  # nothing was removed, or the image is tiny
@@ -142,13 +140,13 @@ def _residual_sections(restoration: Restoration, *, white: bool) -> list[str]:
             "upscaling, the result is first degraded again in the same way.) It should look like "
             "noise: where you can make out the scene, detail was lost. "
             f"{_deviation_sentence(test, sigma if white else None)}",
-            picture_of_residual(residual.numpy(), test.deviation),
+            picture_of_residual(residual, test.deviation),
         ),
         _section(
             "Is the removed part noise?",
             "How strongly the pixels of the difference above are correlated with their "
             f"neighbours. {expected}",
-            picture_of_correlation(test.correlation.numpy()),
+            picture_of_correlation(test.correlation),
         ),
     ]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array
 from locreg.degradation.noise import LEAST_NOISE
-from locreg.regularizer.multiscale import Critic
-from locreg.regularizer.weights import Weights
+from locreg.regularizer.stored_critic import StoredCritic, coarsened
+from locreg.regularizer.stored_weights import StoredWeights
 from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_image_file import RestoredFile
 from locreg.solvers.solution import Solution
@@ -34,7 +37,7 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "gradients": solution.gradients,
         "status": solution.status.value,
         "energy": float(last.energy.sum()),
-        "gradient_norm": float(last.gradient_norm.square().sum().sqrt()),
+        "gradient_norm": _norm(last.gradient_norm),
         "seconds": round(restoration.seconds, 3),
         "white": options.white,
         "task": file.task.name,
@@ -44,9 +47,14 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
     }
 
 
-def _removed(residual: Tensor) -> float:
+def _removed(residual: Array) -> float:
     """The root mean square of what was removed, where something was observed."""
-    return float(residual[~residual.isnan()].square().mean().sqrt())
+    return math.sqrt(np.nanmean(np.square(residual)))
+
+
+def _norm(norms: Any) -> float:
+    """The norm of a batch, whose images have these norms."""
+    return math.sqrt(float((norms**2).sum()))
 
 
 def history_record(solution: Solution) -> list[dict[str, float]]:
@@ -56,7 +64,7 @@ def history_record(solution: Solution) -> list[dict[str, float]]:
             "energy": float(iterate.energy.sum()),
             "data_term": float(iterate.data_term.sum()),
             "regularizer": float(iterate.regularizer.sum()),
-            "gradient_norm": float(iterate.gradient_norm.square().sum().sqrt()),
+            "gradient_norm": _norm(iterate.gradient_norm),
             "step_size": float(iterate.step_size.mean()),
         }
         for iterate in solution.history
@@ -90,26 +98,27 @@ def _found(noise: dict[str, Any] | None) -> str:
     return f"{kind}, "
 
 
-def weights_record(name: str, weights: Weights) -> dict[str, Any]:
+def weights_record(name: str, weights: StoredWeights) -> dict[str, Any]:
     """Everything that a weight file says about itself."""
-    critic = weights.critic
+    scales = weights.scales
+    parts = [coarsened(scale, k) for k, scale in enumerate(scales)]
     return {
         "weights": name,
-        "in_channels": critic.in_channels,
-        "noise_conditioned": critic.noise_conditioned,
-        "receptive_field": critic.receptive_field,
-        "stride": critic.stride,
-        "parameters": sum(p.numel() for p in critic.parameters()),
-        **_layers(critic),
+        "in_channels": scales[0].in_channels,
+        "noise_conditioned": scales[0].noise_conditioned,
+        "receptive_field": max(part.receptive_field for part in parts),
+        "stride": max(part.stride for part in parts),
+        "parameters": sum(a.size for scale in scales for a in scale.arrays().values()),
+        **_layers(scales),
         "criterion": weights.criterion.describe() if weights.criterion else {},
         "training": weights.training,
         "calibration": asdict(weights.calibration) if weights.calibration else None,
     }
 
 
-def _layers(critic: Critic) -> dict[str, Any]:
+def _layers(scales: Sequence[StoredCritic]) -> dict[str, Any]:
     """The layers of the critic, or of the critic of each scale."""
-    layers = [[asdict(layer) for layer in scale.layers] for scale in critic.scales]
+    layers = [[asdict(layer) for layer in scale.layers] for scale in scales]
     if len(layers) == 1:
         return {"layers": layers[0]}
     return {f"layers at 1/{2**k} of the resolution": of_scale for k, of_scale in enumerate(layers)}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array, as_array
 from locreg.errors import LocregError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REACH = 5  # largest lag that is tested, in pixels, along rows and columns
 _FEWEST_PAIRS = 30  # pairs of pixels that a lag needs to be tested
@@ -26,13 +30,13 @@ class Whiteness:
             tiny correlations are significant, so look at ``largest`` too.
     """
 
-    correlation: Tensor
+    correlation: Array
     largest: float
     deviation: float
     p_value: float
 
 
-def whiteness(residual: Tensor) -> Whiteness:
+def whiteness(residual: Tensor | Array) -> Whiteness:
     """Test a residual (C, H, W) for correlations; NaN marks pixels that were not observed.
 
     The statistic is that of Box and Pierce, *Distribution of residual autocorrelations*, 1970, in
@@ -42,37 +46,56 @@ def whiteness(residual: Tensor) -> Whiteness:
     Raises:
         LocregError: when fewer than 100 pixels of a channel were observed, or all are equal.
     """
-    observed = torch.isfinite(residual)
-    values = torch.where(observed, residual, 0).double()
-    counts = observed.double().sum((1, 2), keepdim=True)
+    residual = as_array(residual)
+    observed = np.isfinite(residual)
+    values = np.where(observed, residual, 0).astype(float)
+    counts = observed.sum((1, 2), keepdims=True)
     if counts.min() < 100:
         raise LocregError("The residual has fewer than 100 pixels: too few to test.")
-    centred = torch.where(observed, values - values.sum((1, 2), keepdim=True) / counts, 0)
-    pairs = _correlate(observed.double()).round()
+    centred = np.where(observed, values - values.sum((1, 2), keepdims=True) / counts, 0)
+    pairs = _correlate(observed.astype(float)).round()
     usable = pairs >= _FEWEST_PAIRS
-    covariance = torch.where(usable, _correlate(centred) / pairs.clamp_min(1), 0)
+    covariance = np.where(usable, _correlate(centred) / np.maximum(pairs, 1), 0)
     variance = covariance[:, REACH, REACH]
     if not (variance > 0).all():
         raise LocregError("The residual is constant: nothing was removed.")
-    correlation = covariance / variance.view(-1, 1, 1)
+    correlation = covariance / variance[:, None, None]
     # The lags after the middle, in reading order; the lags before it have the same correlations.
     later = slice((2 * REACH + 1) ** 2 // 2 + 1, None)
-    rho, number = correlation.flatten(1)[:, later], pairs.flatten(1)[:, later]
-    statistic = (number * rho.square()).sum()  # lags with too few pairs have rho = 0
-    freedom = usable.flatten(1)[:, later].sum().double()
+    rho, number, used = (
+        x.reshape(len(residual), -1)[:, later] for x in (correlation, pairs, usable)
+    )
+    statistic = (number * rho**2).sum()  # lags with too few pairs have rho = 0
+    freedom = used.sum()
     mean = correlation.mean(0)
     return Whiteness(
         correlation=mean,
-        largest=float(mean.flatten()[later].abs().max()),
+        largest=float(np.abs(mean.ravel()[later]).max()),
         deviation=math.sqrt(float(variance.mean())),
-        p_value=float(torch.special.gammaincc(freedom / 2, statistic / 2)),
+        p_value=chi_square_tail(float(statistic), int(freedom)),
     )
 
 
-def _correlate(x: Tensor) -> Tensor:
+def chi_square_tail(value: float, freedom: int) -> float:
+    """The probability that a chi-square variable exceeds a value, by the finite sum for it.
+
+    SciPy has it for any real number of degrees of freedom, but is larger than all else together
+    that a restoration needs.
+    """
+    half = value / 2
+    if half <= 0:
+        return 1.0
+    odd = freedom % 2
+    start = math.erfc(math.sqrt(half)) if odd else 0.0
+    exponents = (i + odd / 2 for i in range((freedom - odd) // 2))
+    terms = (math.exp(e * math.log(half) - half - math.lgamma(e + 1)) for e in exponents)
+    return min(start + sum(terms), 1.0)
+
+
+def _correlate(x: Array) -> Array:
     """sum_p x(p) x(p + lag) for lags up to REACH: (C, H, W) to (C, 2 REACH + 1, 2 REACH + 1)."""
     # Padding with zeros keeps opposite edges apart, and makes room for all lags of a narrow image.
     height, width = (max(n, REACH + 1) + REACH for n in x.shape[1:])
-    power = torch.fft.rfft2(x, s=(height, width)).abs().square()
-    full: Tensor = torch.fft.irfft2(power, s=(height, width)).roll((REACH, REACH), (1, 2))
+    power = np.abs(np.fft.rfft2(x, s=(height, width))) ** 2
+    full = np.roll(np.fft.irfft2(power, s=(height, width)), (REACH, REACH), (1, 2))
     return full[:, : 2 * REACH + 1, : 2 * REACH + 1]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-from torch import Tensor
+from typing import Any
 
 from locreg.errors import UsageError
-from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.result import Restoration, joined
 
@@ -19,7 +18,7 @@ def each_image(
     restore: Callable[[slice, RestoreOptions], Restoration],
     number: int,
     options: RestoreOptions,
-    regularizer: LocalRegularizer,
+    regularizer: TrainedRegularizer,
 ) -> Restoration:
     """Restore a batch image by image if each image has a noise level of its own, else at once.
 
@@ -46,10 +45,10 @@ def each_image(
         each = [options] * number
     else:
         return restore(_ALL, options)
-    return joined([restore(slice(n, n + 1), chosen) for n, chosen in enumerate(each)], dim=0)
+    return joined([restore(slice(n, n + 1), chosen) for n, chosen in enumerate(each)], axis=0)
 
 
-def estimates_noise(options: RestoreOptions, regularizer: LocalRegularizer) -> bool:
+def estimates_noise(options: RestoreOptions, regularizer: TrainedRegularizer) -> bool:
     """Whether something depends on a noise level that is not given."""
     if options.sigma != "auto":
         return False
@@ -60,8 +59,8 @@ def estimates_noise(options: RestoreOptions, regularizer: LocalRegularizer) -> b
     return not fixed and options.lam in (None, "score")
 
 
-def of_batch(x: Tensor | None, dims: int, which: slice) -> Tensor | None:
-    """The part for some images of a tensor that expands to a batch with so many dimensions."""
-    if x is None or x.dim() < dims or len(x) <= 1:
+def of_batch(x: Any, dims: int, which: slice) -> Any:
+    """The part for some images of x, if it expands to a batch with so many dimensions."""
+    if x is None or x.ndim < dims or len(x) <= 1:
         return x
     return x[which]

@@ -1,18 +1,23 @@
-"""Images whose channels are not those of the regularizer: restored apart, or as copies."""
+"""Images whose channels are not those of the regularizer: restored apart, or as copies.
+
+The images are arrays, or tensors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array
 from locreg.errors import LocregError
-from locreg.regularizer.local_regularizer import LocalRegularizer
-from locreg.restoration.result import Restoration, joined
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
+from locreg.restoration.result import Restoration, concatenated, joined
 
 
-def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
+def restores_channels_apart(regularizer: TrainedRegularizer, y: Any) -> bool:
     """Whether the images (B, C, H, W) are in colour and the regularizer is for grey images.
 
     Raises:
@@ -26,21 +31,21 @@ def restores_channels_apart(regularizer: LocalRegularizer, y: Tensor) -> bool:
     return regularizer.in_channels == 1 and y.shape[1] > 1
 
 
-def each_channel(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+def each_channel(restore: Callable[[Any], Restoration], y: Any) -> Restoration:
     """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
     grey = restore(y.reshape(-1, 1, *y.shape[2:]))
     image, residual = (x.reshape(y.shape[:2] + x.shape[2:]) for x in (grey.image, grey.residual))
     return replace(grey, image=image, residual=residual)
 
 
-def measured_apart(restore: Callable[[int, Tensor], Restoration], y: Tensor) -> Restoration:
+def measured_apart(restore: Callable[[int, Array], Restoration], y: Array) -> Restoration:
     """Restore each channel of an image (1, C, H, W) by itself, with a noise level of its own."""
-    channels = y.chunk(y.shape[1], dim=1)
-    return joined([restore(number, channel) for number, channel in enumerate(channels)], dim=1)
+    channels = np.split(y, y.shape[1], axis=1)
+    return joined([restore(number, channel) for number, channel in enumerate(channels)], axis=1)
 
 
-def as_colour(restore: Callable[[Tensor], Restoration], y: Tensor) -> Restoration:
+def as_colour(restore: Callable[[Any], Restoration], y: Any) -> Restoration:
     """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
-    colour = restore(y.expand(-1, 3, -1, -1))
-    image, residual = (x.mean(1, keepdim=True) for x in (colour.image, colour.residual))
+    colour = restore(concatenated([y, y, y], axis=1))
+    image, residual = (x.mean(axis=1, keepdims=True) for x in (colour.image, colour.residual))
     return replace(colour, image=image, residual=residual)

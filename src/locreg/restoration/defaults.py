@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.noise import LEAST_SIGMA, SUPPORTED_SHARES, NoiseRange
-from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
-from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.restoration.options import RestoreOptions
-from locreg.solvers.noise_conditioned import step_sizes
-from locreg.solvers.objective import ConditionedObjective, Objective
 from locreg.solvers.options import (
     AdamOptions,
     AnnealingOptions,
     GradientStepOptions,
     SolverOptions,
+    step_sizes,
 )
 from locreg.solvers.registry import Solver, solver_of
 
@@ -42,11 +38,10 @@ _TWO_STEPS_FROM, _TWO_STEPS_FROM_WITH_SCALES = 0.15, 0.3
 
 @dataclass(frozen=True)
 class SolverPlan:
-    """Which solver runs, and on which energy.
+    """Which solver runs, and for which noise level.
 
     Attributes:
         solver: options of the solver, with every choice made.
-        regularizer: R; fixed at the noise level, unless the solver passes through several.
         sigma: the noise level of the observation, times the strength if that raises it; None if it
             is unknown.
         level: the noise level that R and lam are for; None if neither depends on it.
@@ -54,7 +49,6 @@ class SolverPlan:
     """
 
     solver: SolverOptions
-    regularizer: LocalRegularizer
     sigma: float | None
     level: float | None
     share: float
@@ -65,19 +59,10 @@ class SolverPlan:
         row = solver_of(self.solver)
         return row.conditioned and not row.anneals
 
-    def energy(
-        self, y: Tensor, lam: float, operator: LinearOperator | None
-    ) -> Objective | ConditionedObjective:
-        """The energy 1/2 |Ax - y|^2 + lam R(x), in the form that the solver needs."""
-        if solver_of(self.solver).conditioned:
-            assert self.level is not None  # checked by `plan_solver`
-            return ConditionedObjective(y, self.regularizer, lam, self.level, operator)
-        return Objective(y, self.regularizer, lam, operator)
-
 
 def plan_solver(
     options: RestoreOptions,
-    regularizer: LocalRegularizer,
+    regularizer: TrainedRegularizer,
     noise: MeasuredNoise | None,
     *,
     denoising: bool,
@@ -112,20 +97,18 @@ def plan_solver(
         assert level is not None  # only gradient steps may leave their number open: they need it
         solver = replace(solver, steps=usual_steps(regularizer, level))
     share = 1.0 if raised else options.strength
-    if level is not None and regularizer.depends_on_level and not row.conditioned:
-        regularizer = regularizer.at(level)  # here, and not again for every lam that a rule tries
-    return SolverPlan(solver, regularizer, sigma, level, share)
+    return SolverPlan(solver, sigma, level, share)
 
 
 def chosen_solver(
-    options: RestoreOptions, regularizer: LocalRegularizer, *, denoising: bool
+    options: RestoreOptions, regularizer: TrainedRegularizer, *, denoising: bool
 ) -> SolverOptions:
     """The solver that the options ask for, or the default, with the steps of the options."""
     solver = options.solver or default_solver(regularizer, denoising=denoising)
     return solver if options.steps is None else replace(solver, steps=options.steps)
 
 
-def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverOptions:
+def default_solver(regularizer: TrainedRegularizer, *, denoising: bool) -> SolverOptions:
     """The solver that a regularizer was made for.
 
     For a critic, the paper's 50 Adam steps. For a denoising energy, a few gradient steps if the
@@ -136,7 +119,7 @@ def default_solver(regularizer: LocalRegularizer, *, denoising: bool) -> SolverO
     return GradientStepOptions() if denoising else AnnealingOptions()
 
 
-def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
+def usual_steps(regularizer: TrainedRegularizer, sigma: float) -> int:
     """How many gradient steps a denoising energy takes to remove white noise of level sigma.
 
     One step if the level was learned: `locreg.learn_damage` finds the level of a damage with one
@@ -149,7 +132,7 @@ def usual_steps(regularizer: LocalRegularizer, sigma: float) -> int:
     levels = regularizer.noise_range
     if regularizer.trained_steps > 1 or levels is None:
         return regularizer.trained_steps
-    several = len(regularizer.critic.scales) > 1
+    several = regularizer.number_of_scales > 1
     enough = _TWO_STEPS_FROM_WITH_SCALES if several else _TWO_STEPS_FROM
     return 2 if sigma >= enough and sigma / 2 >= levels.low else 1
 
@@ -161,7 +144,14 @@ def takes_energy(options: RestoreOptions) -> bool:
     )
 
 
-def takes_coarse_step(options: RestoreOptions, regularizer: LocalRegularizer) -> bool:
+def takes_gradient_steps(options: RestoreOptions, regularizer: TrainedRegularizer) -> bool:
+    """Whether gradient steps on a denoising energy denoise, with a lam that is known before."""
+    if not regularizer.noise_conditioned or isinstance(options.lam, str):
+        return False
+    return isinstance(chosen_solver(options, regularizer, denoising=True), GradientStepOptions)
+
+
+def takes_coarse_step(options: RestoreOptions, regularizer: TrainedRegularizer) -> bool:
     """Whether noise of a camera is removed in two steps, at half the resolution and at the full.
 
     An energy for white noise needs both; one that was trained on other noise does not. With a given
@@ -183,7 +173,7 @@ def default_weights(options: RestoreOptions, *, grey: bool) -> str:
 
 
 def calibrated_lam(
-    regularizer: LocalRegularizer, sigma: float | None, *, denoising: bool = True
+    regularizer: TrainedRegularizer, sigma: float | None, *, denoising: bool = True
 ) -> float:
     """lam for a noise level.
 
@@ -207,7 +197,7 @@ def calibrated_lam(
     return share * calibration.lam(sigma)
 
 
-def _check_conditioned(solver: Solver, regularizer: LocalRegularizer) -> None:
+def _check_conditioned(solver: Solver, regularizer: TrainedRegularizer) -> None:
     if solver.conditioned and not regularizer.noise_conditioned:
         raise UsageError(
             "Gradient steps and annealing need weights of a denoising energy, and these are a "
@@ -218,7 +208,7 @@ def _check_conditioned(solver: Solver, regularizer: LocalRegularizer) -> None:
 def _check_learned_noise(
     options: RestoreOptions,
     solver: SolverOptions,
-    regularizer: LocalRegularizer,
+    regularizer: TrainedRegularizer,
     sigma: float | None,
     *,
     denoising: bool,
@@ -248,7 +238,7 @@ def _check_learned_noise(
 
 
 def _within_trained_levels(
-    solver: SolverOptions, regularizer: LocalRegularizer, sigma: float | None
+    solver: SolverOptions, regularizer: TrainedRegularizer, sigma: float | None
 ) -> SolverOptions:
     """Keep annealing within the trained noise levels, and refuse a sigma far outside of them."""
     trained = regularizer.noise_range
@@ -271,7 +261,7 @@ def _within_trained_levels(
 
 
 def _check_last_step(
-    steps: int, regularizer: LocalRegularizer, sigma: float, trained: NoiseRange
+    steps: int, regularizer: TrainedRegularizer, sigma: float, trained: NoiseRange
 ) -> None:
     """Refuse a number of gradient steps whose last one falls below the trained noise levels."""
     lowest, trained_lowest = (step_sizes(count)[-1] for count in (steps, regularizer.trained_steps))

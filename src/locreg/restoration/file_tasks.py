@@ -8,30 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array
 from locreg.degradation.kernels import antialiasing_kernel, read_kernel
 from locreg.errors import LocregError
 from locreg.images.image_file import ImageFile, read_mask
 from locreg.images.mask import Mask
 from locreg.images.orientation import as_stored
 from locreg.images.sources import list_images
-from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
+from locreg.restoration.defaults import takes_gradient_steps
+from locreg.restoration.denoise import denoise
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
-from locreg.restoration.restore import restore
-from locreg.restoration.result import Restoration
-from locreg.restoration.tasks import check_factor, deblur, inpaint, upscale
+from locreg.restoration.result import Restoration, in_arrays
 from locreg.solvers.solution import OnStep
 
 
 class RestoreImage(Protocol):
-    """`locreg.restore`, or a function with the same first and last arguments."""
+    """`locreg.denoise`, or a function with the same arguments."""
 
     def __call__(
         self,
-        y: Tensor,
-        regularizer: LocalRegularizer,
+        y: Array,
+        regularizer: TrainedRegularizer,
         *,
         options: RestoreOptions,
         on_step: OnStep | None,
@@ -75,8 +75,44 @@ class FileTask:
 
 
 def denoise_task() -> FileTask:
-    """Remove noise: `locreg.restore`."""
-    return FileTask(name="denoise", restore_of=lambda _: restore)
+    """Remove noise: `locreg.denoise`, or `locreg.restore` with other solvers and rules."""
+
+    def denoised(
+        y: Array,
+        regularizer: TrainedRegularizer,
+        *,
+        options: RestoreOptions,
+        on_step: OnStep | None,
+    ) -> Restoration:
+        if takes_gradient_steps(options, regularizer):
+            return denoise(y, regularizer, options, on_step=on_step)
+        from locreg.restoration.restore import restore
+
+        return _on_tensors(restore)(y, regularizer, options=options, on_step=on_step)
+
+    return FileTask(name="denoise", restore_of=lambda _: denoised)
+
+
+def _on_tensors(restore: Callable[..., Restoration]) -> RestoreImage:
+    """A function of tensors, such as `locreg.restore`, as one of arrays."""
+
+    def restored(
+        y: Array,
+        regularizer: TrainedRegularizer,
+        *,
+        options: RestoreOptions,
+        on_step: OnStep | None,
+    ) -> Restoration:
+        import torch
+
+        from locreg.regularizer.local_regularizer import LocalRegularizer
+
+        assert isinstance(regularizer, LocalRegularizer)  # `LoadedWeights` gives tasks what fits
+        device = next(regularizer.critic.parameters()).device
+        pixels = torch.from_numpy(np.ascontiguousarray(y)).to(device)
+        return in_arrays(restore(pixels, regularizer, options=options, on_step=on_step))
+
+    return restored
 
 
 def deblur_task(
@@ -93,10 +129,13 @@ def deblur_task(
     Raises:
         LocregError: when the kernel is unfit or cannot be read.
     """
+    from locreg.restoration.tasks import deblur
+
     matrix = read_kernel(kernel, normalize=normalize_kernel)
 
     def restore_of(image: ImageFile) -> RestoreImage:
-        return partial(deblur, kernel=as_stored(matrix, image.orientation), border=border)
+        turned = as_stored(matrix, image.orientation)
+        return _on_tensors(partial(deblur, kernel=turned, border=border))
 
     return FileTask(
         name="deblur",
@@ -114,10 +153,13 @@ def inpaint_task(mask: Path) -> FileTask:
     Raises:
         LocregError: when the mask cannot be read, or marks no pixel or every pixel.
     """
+    from torch import from_numpy
+
+    from locreg.restoration.tasks import inpaint
 
     def restore_of(image: ImageFile) -> RestoreImage:
         assert image.known is not None  # it was read with its mask
-        return partial(inpaint, known=torch.from_numpy(image.known))
+        return _on_tensors(partial(inpaint, known=from_numpy(image.known)))
 
     settings = {"mask": str(mask)}
     if not mask.is_dir():
@@ -171,11 +213,15 @@ def upscale_task(factor: int = 2, *, antialiasing: float = ANTIALIASING) -> File
     Raises:
         UsageError: when the factor is below 2, or antialiasing is not from 0.1 to 1.
     """
+    from locreg.restoration.tasks import check_factor, upscale
+
     check_factor(factor)
     antialiasing_kernel(factor, antialiasing)  # refuses a width that cannot be meant
     return FileTask(
         name="upscale",
-        restore_of=lambda _: partial(upscale, factor=factor, antialiasing=antialiasing),
+        restore_of=lambda _: _on_tensors(
+            partial(upscale, factor=factor, antialiasing=antialiasing)
+        ),
         settings={"factor": factor, "antialiasing": antialiasing},
         factor=factor,
     )

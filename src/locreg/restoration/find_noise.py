@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array
 from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.measure_noise import MeasuredNoise, growing_noise, measure_noise
 from locreg.degradation.noise import NoiseKind
@@ -22,29 +23,29 @@ _BRIGHT = 4.0  # noise levels above white that a pixel may have
 _MOST_NOISE = 5.0  # noise levels above white that the noise of a large image may reach
 
 
-def has_highlights(y: Tensor, level: float) -> bool:
+def has_highlights(y: Array, level: float) -> bool:
     """Whether images have pixels so far above white that noise of this level does not explain them.
 
     Such as the sun in a float image.
     """
-    return bool(y.amax() > max(_HIGHLIGHT, 1 + _MOST_NOISE * level))
+    return bool(y.max() > max(_HIGHLIGHT, 1 + _MOST_NOISE * level))
 
 
-def without_highlights(y: Tensor, level: float | None) -> Tensor:
-    """Images y (B, C, H, W) whose highlights, if there are any, are no brighter than white.
+def highest_of(y: Array, level: float | None) -> float | None:
+    """The value above which pixels of images y (B, C, H, W) are highlights; None: none are.
 
     Args:
         y: the images.
         level: of their noise, which may reach above white; None: estimated.
     """
-    if y.amax() <= _HIGHLIGHT:
-        return y
+    if y.max() <= _HIGHLIGHT:
+        return None
     if level is None:
         try:
-            level = max(estimate_sigma(image[None].clamp_max(1)) for image in y)
+            level = max(estimate_sigma(np.minimum(image[None], 1)) for image in y)
         except LocregError:  # too small to estimate it
             level = 0.0
-    return y.clamp_max(brightest_noise(level)) if has_highlights(y, level) else y
+    return brightest_noise(level) if has_highlights(y, level) else None
 
 
 def brightest_noise(level: float) -> float:
@@ -52,7 +53,7 @@ def brightest_noise(level: float) -> float:
     return 1 + _BRIGHT * level
 
 
-def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) -> MeasuredNoise:
+def find_noise(y: Array, options: RestoreOptions, known: Array | None = None) -> MeasuredNoise:
     """The noise of images y (B, C, H, W) of the same kind, for denoising.
 
     What the options leave open is measured where pixels are known (H, W), by default everywhere:
@@ -82,10 +83,10 @@ def find_noise(y: Tensor, options: RestoreOptions, known: Tensor | None = None) 
     )
 
 
-def _clipped(y: Tensor) -> Tensor:
+def _clipped(y: Array) -> Array:
     """An image whose highlights count as clipped, so that they are left out of a measurement."""
-    if y.amax() > _HIGHLIGHT and has_highlights(y, estimate_sigma(y)):
-        return y.clamp_max(1)
+    if y.max() > _HIGHLIGHT and has_highlights(y, estimate_sigma(y)):
+        return np.minimum(y, 1)
     return y
 
 
@@ -96,7 +97,7 @@ def with_noise(options: RestoreOptions, noise: MeasuredNoise) -> RestoreOptions:
     return replace(options, noise=noise.kind, gain=noise.gain, read_noise=noise.read_noise)
 
 
-def noise_of_level(y: Tensor, sigma: float, known: Tensor | None = None) -> MeasuredNoise:
+def noise_of_level(y: Array, sigma: float, known: Array | None = None) -> MeasuredNoise:
     """Noise of a given level in an image y (1, C, H, W); its kind is found where it is known.
 
     In an image too small to find it, the noise counts as white.
@@ -108,7 +109,7 @@ def noise_of_level(y: Tensor, sigma: float, known: Tensor | None = None) -> Meas
     return MeasuredNoise(kind="white" if found.kind == "white" else "camera", level=sigma)
 
 
-def level_for_inversion(y: Tensor, known: Tensor | None = None) -> float:
+def level_for_inversion(y: Array, known: Array | None = None) -> float:
     """The noise level of an image y (1, C, H, W) for a data term that takes noise for white.
 
     Noise that is alike in neighbouring pixels counts `_AS_WHITE` times: it is that much stronger at

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from locreg.arrays import Array, as_array
 from locreg.errors import LocregError, UsageError
-from locreg.regularizer.local_regularizer import LocalRegularizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from locreg.regularizer.local_regularizer import LocalRegularizer
+
+Observation: TypeAlias = "Tensor | NDArray[Any]"
 
 _MOST_CHANNELS = 4  # a last axis so short holds channels, not columns
-
-Observation = Tensor | NDArray[Any]
 
 
 def as_observation(y: Observation, regularizer: LocalRegularizer) -> Tensor:
@@ -23,16 +26,11 @@ def as_observation(y: Observation, regularizer: LocalRegularizer) -> Tensor:
     Raises:
         UsageError: when y is no array or tensor, or does not hold floats.
     """
+    import torch
+
+    _check_floats(y)
     if isinstance(y, np.ndarray):
-        if y.dtype.kind == "f":
-            # In the byte order of this machine, and without negative strides.
-            y = torch.from_numpy(np.ascontiguousarray(y, dtype=y.dtype.newbyteorder("=")))
-        else:
-            raise UsageError(_not_floats(y.dtype.name))
-    if not isinstance(y, Tensor):
-        raise UsageError(f"y must be a tensor or a numpy array, got {type(y).__name__}.")
-    if not y.is_floating_point():
-        raise UsageError(_not_floats(str(y.dtype).removeprefix("torch.")))
+        y = torch.from_numpy(_native(y))
     return y.detach().to(next(regularizer.critic.parameters()).dtype)
 
 
@@ -44,29 +42,60 @@ def as_images(y: Observation, regularizer: LocalRegularizer) -> Tensor:
         LocregError: when y has another shape.
     """
     images = as_observation(y, regularizer)
-    shape = tuple(images.shape)
-    if images.dim() == 4 and not (shape[3] <= _MOST_CHANNELS < shape[1]):
-        return images
-    ways = {
-        2: "y[None, None]",
-        3: "y.permute(2, 0, 1)[None]" if shape[-1] <= _MOST_CHANNELS else "y[None]",
-        4: "y.permute(0, 3, 1, 2)",
-    }
-    way = f", such as torch.as_tensor(y){ways[len(shape)][1:]}" if len(shape) in ways else ""
-    raise LocregError(f"The image must have the shape (B, C, H, W), got {shape}: give it so{way}.")
+    _check_shape(tuple(images.shape))
+    return images
 
 
-def check_finite(y: Tensor) -> None:
+def as_image_arrays(y: Observation) -> Array:
+    """y as images (B, C, H, W), an array in single or double precision.
+
+    Raises:
+        UsageError, LocregError: as `as_images`.
+    """
+    _check_floats(y)
+    if not isinstance(y, np.ndarray):
+        y = y.detach().float() if y.element_size() < 4 else y.detach()
+    images = _native(as_array(y))
+    _check_shape(images.shape)
+    return images if images.dtype == np.float64 else images.astype(np.float32, copy=False)
+
+
+def check_finite(y: Observation) -> None:
     """Refuse NaN and infinite values.
 
     Raises:
         LocregError: when y holds any.
     """
-    if not torch.isfinite(y).all():
+    if not np.isfinite(as_array(y)).all():
         raise LocregError("The image holds NaN or infinite pixels: replace them first.")
 
 
-def _not_floats(kind: str) -> str:
+def _native(y: NDArray[Any]) -> Array:
+    """In the byte order of this machine, and without negative strides."""
+    return np.ascontiguousarray(y, dtype=y.dtype.newbyteorder("="))
+
+
+def _check_floats(y: Any) -> None:
+    if isinstance(y, np.ndarray):
+        floats, kind = y.dtype.kind == "f", y.dtype.name
+    elif hasattr(y, "is_floating_point"):
+        floats, kind = y.is_floating_point(), str(y.dtype).removeprefix("torch.")
+    else:
+        raise UsageError(f"y must be a tensor or a numpy array, got {type(y).__name__}.")
+    if floats:
+        return
     divisor = {"uint8": 255, "uint16": 65535}.get(kind)
     way = f", such as y / {divisor}" if divisor else ""
-    return f"y holds values of type {kind}: give floats, where 1 is white{way}."
+    raise UsageError(f"y holds values of type {kind}: give floats, where 1 is white{way}.")
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) == 4 and not (shape[3] <= _MOST_CHANNELS < shape[1]):
+        return
+    ways = {
+        2: "y[None, None]",
+        3: "y.permute(2, 0, 1)[None]" if shape and shape[-1] <= _MOST_CHANNELS else "y[None]",
+        4: "y.permute(0, 3, 1, 2)",
+    }
+    way = f", such as torch.as_tensor(y){ways[len(shape)][1:]}" if len(shape) in ways else ""
+    raise LocregError(f"The image must have the shape (B, C, H, W), got {shape}: give it so{way}.")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import Array
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.stabilize_variance import Stabilisation
-from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.defaults import (
     CAUTIOUS_BELOW,
     COARSE_SHARE,
@@ -20,22 +19,22 @@ from locreg.restoration.defaults import (
 )
 from locreg.restoration.find_noise import brightest_noise, has_highlights, with_noise
 from locreg.restoration.options import RestoreOptions
-from locreg.restoration.result import Restoration, residual_of
+from locreg.restoration.result import Restoration
 from locreg.solvers.options import GradientStepOptions
 from locreg.solvers.solution import OnStep, Solution
 
 
 class Restore(Protocol):
-    """`locreg.restore` without an operator."""
+    """How images like these are denoised."""
 
     def __call__(
         self,
-        y: Tensor,
-        regularizer: LocalRegularizer,
+        y: Array,
+        regularizer: Any,
         *,
         options: RestoreOptions,
-        start: Tensor | None,
-        observed: Tensor | None,
+        start: Array | None,
+        observed: Array | None,
         on_step: OnStep | None,
     ) -> Restoration:
         """Denoise the images y (B, C, H, W)."""
@@ -46,18 +45,18 @@ class NoisyImages:
     """Images to denoise, as given to `locreg.restore`, and their noise.
 
     Attributes:
-        restore: `locreg.restore`, by which other images are denoised in place of these.
-        y, regularizer, options, start, observed, on_step: see `locreg.restore`.
+        restore: by which other images are denoised in place of these; its results hold arrays.
+        y, regularizer, options, start, observed, on_step: see `locreg.restore`; arrays.
         noise: the noise of y.
     """
 
     restore: Restore
-    y: Tensor
-    regularizer: LocalRegularizer
+    y: Array
+    regularizer: Any
     options: RestoreOptions
     noise: MeasuredNoise
-    start: Tensor | None
-    observed: Tensor | None
+    start: Array | None
+    observed: Array | None
     on_step: OnStep | None
 
     def denoised(self, options: RestoreOptions) -> Restoration:
@@ -71,12 +70,12 @@ class NoisyImages:
             on_step=self.on_step,
         )
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> NoisyImages:
+    def mapped(self, change: Callable[[Array], Array]) -> NoisyImages:
         """The same after a change of all pixel values."""
         start = None if self.start is None else change(self.start)
         return replace(self, y=change(self.y), start=start)
 
-    def result(self, found: Restoration, image: Tensor) -> Restoration:
+    def result(self, found: Restoration, image: Array) -> Restoration:
         """The result of denoising these images, from that of denoising others."""
         residual = residual_of(self.y, image, self.observed)
         return replace(
@@ -102,9 +101,9 @@ def around_highlights(images: NoisyImages) -> Restoration:
     counts as white for the other pixels.
     """
     highest = brightest_noise(images.noise.level)
-    dimmed = images.mapped(lambda x: x.clamp_max(highest))
+    dimmed = images.mapped(lambda x: np.minimum(x, highest))
     found = dimmed.denoised(with_noise(images.options, images.noise))
-    return images.result(found, torch.where(images.y > highest, images.y, found.image))
+    return images.result(found, np.where(images.y > highest, images.y, found.image))
 
 
 def coarse_first(images: NoisyImages) -> Restoration:
@@ -147,6 +146,12 @@ def stabilised(images: NoisyImages) -> Restoration:
     )
     found = images.mapped(transform.forward).denoised(white)
     return images.result(found, transform.inverse(found.image))
+
+
+def residual_of(y: Array, fitted: Array, observed: Array | None) -> Array:
+    """y - fitted, NaN where nothing was observed."""
+    residual: Array = y - fitted
+    return residual if observed is None else np.where(observed, residual, np.float32(np.nan))
 
 
 def _one_after_the_other(first: Solution, second: Solution) -> Solution:

@@ -6,22 +6,27 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from locreg.arrays import Array, as_array
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.operators import LinearOperator, apply_operator, check_operator
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image, estimates_noise, of_batch
-from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
+from locreg.restoration.channels import each_channel, restores_channels_apart
 from locreg.restoration.choose_lam import Inversion, choose_lam
-from locreg.restoration.defaults import SolverPlan, plan_solver
+from locreg.restoration.defaults import SolverPlan, plan_solver, takes_gradient_steps
+from locreg.restoration.denoise import denoise, other_channels
 from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.inputs import Observation, as_images, as_observation, check_finite
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.other_noise import NoisyImages, way_of
-from locreg.restoration.result import Restoration, residual_of
-from locreg.solvers.registry import solve
+from locreg.restoration.result import Restoration, in_arrays, with_values
+from locreg.solvers.objective import ConditionedObjective, Objective
+from locreg.solvers.registry import solve, solver_of
 from locreg.solvers.solution import OnStep, Solution
 
 
@@ -66,6 +71,9 @@ def restore(
             or ``A_adjoint`` is not the adjoint of ``A``.
     """
     y = as_images(y, regularizer) if operator is None else as_observation(y, regularizer)
+    conditioned = regularizer.noise_conditioned
+    if operator is None and conditioned and takes_gradient_steps(options, regularizer):
+        return _denoise(y, regularizer, options, start, observed, estimate, on_step)
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
         return restore_alike(
@@ -80,6 +88,30 @@ def restore(
         )
 
     return each_image(of_images, len(y), options, regularizer)
+
+
+def _denoise(
+    y: Tensor,
+    regularizer: LocalRegularizer,
+    options: RestoreOptions,
+    start: Tensor | None,
+    observed: Tensor | None,
+    estimate: Callable[[Tensor], float] | None,
+    on_step: OnStep | None,
+) -> Restoration:
+    """`locreg.denoise`, on tensors."""
+    if start is not None:
+        raise UsageError(
+            "Gradient steps start at the image itself: leave start out, or choose another solver."
+        )
+    if estimate is not None and estimates_noise(options, regularizer):
+        levels = [estimate(image[None]) for image in y]
+        for level in levels:
+            check_estimate(level)
+        options = replace(options, sigma=levels)
+    seen = None if observed is None else as_array(observed)
+    found = denoise(as_array(y), regularizer, options, observed=seen, on_step=on_step)
+    return in_tensors(found, y)
 
 
 def restore_alike(
@@ -100,23 +132,40 @@ def restore_alike(
     if not denoising and options.describes_noise:
         raise UsageError("noise, gain and read_noise are for denoising: leave them out.")
     if denoising and y.shape[1] != regularizer.in_channels:
+        if not restores_channels_apart(regularizer, y):
+            raise other_channels(regularizer.in_channels, y.shape[1])
         arguments = (start, observed, estimate, on_step)
-        return _denoise_other_channels(y, regularizer, options, *arguments)
+        return _denoise_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
     if denoising and noise is not None:
         images = NoisyImages(
-            restore_alike, y, regularizer, options, noise, start, observed, on_step
+            restore=_on_arrays(y),
+            y=as_array(y),
+            regularizer=regularizer,
+            options=options,
+            noise=noise,
+            start=None if start is None else as_array(start),
+            observed=None if observed is None else as_array(observed),
+            on_step=on_step,
         )
         if way := way_of(images):
-            return way(images)
+            return in_tensors(way(images), y)
     plan = plan_solver(options, regularizer, noise, denoising=denoising)
     first = _first(y, operator, start, plan)
     from_observation = first is y
+    row, fixed = solver_of(plan.solver), regularizer
+    if plan.level is not None and regularizer.depends_on_level and not row.conditioned:
+        fixed = regularizer.at(plan.level)  # here, and not again for every lam that a rule tries
 
     def invert(lam: float, observation: Tensor) -> Solution:
         origin = observation if from_observation else first
-        energy = plan.energy(observation, lam, operator)
+        energy: Objective | ConditionedObjective
+        if row.conditioned:
+            assert plan.level is not None  # checked by `plan_solver`
+            energy = ConditionedObjective(observation, fixed, lam, plan.level, operator)
+        else:
+            energy = Objective(observation, fixed, lam, operator)
         return solve(energy, origin, plan.solver, on_step=on_step)
 
     forward = _identity if operator is None else operator.A
@@ -131,11 +180,56 @@ def restore_alike(
         lam=chosen.lam,
         solution=chosen.solution,
         seconds=time.perf_counter() - begin,
-        residual=residual_of(y, forward(chosen.solution.image), observed),
+        residual=_residual(y, forward(chosen.solution.image), observed),
     )
 
 
-def _denoise_other_channels(
+def _residual(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:
+    """y - fitted, NaN where nothing was observed."""
+    return y - fitted if observed is None else torch.where(observed, y - fitted, torch.nan)
+
+
+def in_tensors(restoration: Restoration, like: Tensor) -> Restoration:
+    """A restoration whose values are tensors, with the dtype and device of images like these."""
+
+    def tensor(values: Tensor | Array) -> Tensor:
+        if isinstance(values, np.ndarray):
+            values = torch.from_numpy(values)
+        return values if values.dim() == 1 else values.to(like)
+
+    return with_values(restoration, tensor)
+
+
+def _on_arrays(like: Tensor) -> Callable[..., Restoration]:
+    """`restore_alike` for arrays, on the device of images like these."""
+
+    def tensor(x: Array | None) -> Tensor | None:
+        return None if x is None else torch.from_numpy(np.ascontiguousarray(x)).to(like.device)
+
+    def restored(
+        y: Array,
+        regularizer: LocalRegularizer,
+        *,
+        options: RestoreOptions,
+        start: Array | None,
+        observed: Array | None,
+        on_step: OnStep | None,
+    ) -> Restoration:
+        images = torch.from_numpy(np.ascontiguousarray(y)).to(like)
+        found = restore_alike(
+            images,
+            regularizer,
+            options=options,
+            start=tensor(start),
+            observed=tensor(observed),
+            on_step=on_step,
+        )
+        return in_arrays(found)
+
+    return restored
+
+
+def _denoise_channels(
     y: Tensor,
     regularizer: LocalRegularizer,
     options: RestoreOptions,
@@ -144,24 +238,12 @@ def _denoise_other_channels(
     estimate: Callable[[Tensor], float] | None,
     on_step: OnStep | None,
 ) -> Restoration:
-    """Denoise colour images with a grey regularizer, or grey ones with one for both."""
-    converted = each_channel
-    if y.shape[1] == 1 and regularizer.takes_grey:
-        converted = as_colour
-    elif not restores_channels_apart(regularizer, y):
-        raise LocregError(
-            f"The weights are for images of {regularizer.in_channels} channels, the image has "
-            f"{y.shape[1]}."
-        )
+    """Denoise the channels of colour images with a grey regularizer."""
 
     def like(x: Tensor | None, channels: Tensor) -> Tensor | None:
-        if x is None:
-            return None
-        whole = x.expand(y.shape)
-        grey = len(channels) > len(y)
-        return whole.reshape(channels.shape) if grey else whole.expand(channels.shape)
+        return None if x is None else x.expand(y.shape).reshape(channels.shape)
 
-    return converted(
+    return each_channel(
         lambda channels: restore_alike(
             channels,
             regularizer,
@@ -202,7 +284,7 @@ def _noise(
     if level is None and not estimates_noise(options, regularizer):
         return None
     if denoising and estimate is None:
-        return find_noise(y, options)
+        return find_noise(as_array(y), options)
     if level is not None:
         return MeasuredNoise(kind="white", level=level)
     if estimate is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from locreg.arguments import torch_device
+from locreg.arguments import uses_gpu
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.tiff_stack import is_stack
 from locreg.restoration.file_tasks import FileTask
@@ -58,10 +58,10 @@ def restore_files(
         UsageError: when options, weights or paths cannot work for any image.
         LocregError: when the only image fails, or nothing can be read or written.
     """
-    torch_device(options.device)  # fail before reading any image
+    uses_gpu(options.device)  # fail before reading any image
     weights = weights or LoadedWeights(options)
     if options.weights != "auto":
-        weights.get(options.weights)
+        weights.of_task(options.weights, task)
     events = replace(events, message=_once(events.message))
     sources = [source] if isinstance(source, Path) else list(source)
     plan = plan_jobs(sources, target, pages, others=task.inputs)

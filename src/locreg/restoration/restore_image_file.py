@@ -7,21 +7,29 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from locreg.arguments import torch_device
+from locreg.arguments import torch_device, uses_gpu
+from locreg.arrays import Array
 from locreg.errors import LocregError, UsageError
+from locreg.images.fill import fill
 from locreg.images.image_file import ImageFile, check_writable, read_image, write_image
 from locreg.images.metadata import what_is_lost
 from locreg.images.samples import brightest, hint_at_unused_range, is_grey
-from locreg.regularizer.local_regularizer import LocalRegularizer, load
+from locreg.regularizer.denoising_energy import DenoisingEnergy
+from locreg.regularizer.stored_weights import read_weights
+from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.restoration.batch import estimates_noise
 from locreg.restoration.channels import measured_apart
-from locreg.restoration.defaults import chosen_solver, default_weights, takes_energy
+from locreg.restoration.defaults import (
+    chosen_solver,
+    default_weights,
+    takes_energy,
+    takes_gradient_steps,
+)
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.find_noise import (
     find_noise,
@@ -32,8 +40,10 @@ from locreg.restoration.find_noise import (
 from locreg.restoration.jobs import Job
 from locreg.restoration.options import FileOptions, RestoreOptions
 from locreg.restoration.result import Restoration
-from locreg.restoration.tasks import fill
 from locreg.solvers.solution import OnStep, Status
+
+if TYPE_CHECKING:
+    from locreg.regularizer.local_regularizer import LocalRegularizer
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +68,7 @@ class RestoredFile:
     job: Job
     task: FileTask
     weights: str
-    regularizer: LocalRegularizer
+    regularizer: TrainedRegularizer
     before: ImageFile
     after: NDArray[np.float32]
     restoration: Restoration
@@ -105,22 +115,48 @@ class LoadedWeights:
 
     def __init__(self, options: FileOptions) -> None:
         self._options = options
-        self._loaded: dict[str, LocalRegularizer] = {}
+        self._energies: dict[str, DenoisingEnergy | None] = {}
+        self._regularizers: dict[str, LocalRegularizer] = {}
 
-    def get(self, name: str) -> LocalRegularizer:
-        """The regularizer of packaged weights or of a file.
+    def of_task(self, name: str, task: FileTask) -> TrainedRegularizer:
+        """The regularizer of packaged weights or of a file, by the engine that the task needs.
+
+        Gradient steps that denoise on the processor need no PyTorch.
 
         Raises:
             UsageError: when the weights were learned from images with another value of white, since
                 their noise level is on that scale.
             LocregError: when there are no such weights.
         """
-        if name not in self._loaded:
+        if not task.denoises:
+            return self.get(name)
+        if name not in self._energies:
+            self._energies[name] = self._energy(name)
+        return self._energies[name] or self.get(name)
+
+    def get(self, name: str) -> LocalRegularizer:
+        """The regularizer of packaged weights or of a file, by PyTorch; errors as `of_task`."""
+        from locreg.regularizer.local_regularizer import load
+
+        if name not in self._regularizers:
             options = self._options
             regularizer = load(name, precision=options.precision, symmetric=options.ensemble)
             _check_white(regularizer, options.white)
-            self._loaded[name] = regularizer.to(torch_device(options.device))
-        return self._loaded[name]
+            self._regularizers[name] = regularizer.to(torch_device(options.device))
+        return self._regularizers[name]
+
+    def _energy(self, name: str) -> DenoisingEnergy | None:
+        """The energy without PyTorch; None if the options need PyTorch."""
+        options, stored = self._options, read_weights(name)
+        if options.precision != "float32" or uses_gpu(options.device):
+            return None
+        if not stored.scales[0].noise_conditioned:
+            return None
+        energy = DenoisingEnergy.of(stored, symmetric=options.ensemble)
+        if not takes_gradient_steps(options.restoration, energy):
+            return None
+        _check_white(energy, options.white)
+        return energy
 
 
 def restore_image_file(
@@ -164,7 +200,7 @@ class RestoredImage:
     pixels: NDArray[np.float32]
     restoration: Restoration
     weights: str
-    regularizer: LocalRegularizer
+    regularizer: TrainedRegularizer
 
 
 def restore_image(
@@ -188,12 +224,12 @@ def restore_image(
     Raises:
         UsageError, LocregError: as `locreg.restore`, or when the energy grew without bound.
     """
-    y, known = as_visible(image, torch_device(options.device))
+    y, known = as_visible(image)
     chosen = weights_for(image, options)
-    regularizer, restore = weights.get(chosen), task.restore_of(image)
+    regularizer, restore = weights.of_task(chosen, task), task.restore_of(image)
     each = settings or [options.restoration] * y.shape[1]
 
-    def restored(channel: int, y: Tensor) -> Restoration:
+    def restored(channel: int, y: Array) -> Restoration:
         own = _with_noise_of(y, each[channel], regularizer, known, denoises=task.denoises)
         solver = chosen_solver(own, regularizer, denoising=task.denoises)
         with events.progress(name, solver.steps) as on_step:
@@ -202,7 +238,7 @@ def restore_image(
     restoration = measured_apart(restored, y) if is_measured(image) else restored(0, y)
     if restoration.solution.status is Status.FAILED:
         raise LocregError("the energy grew without bound: use a smaller lam.")
-    pixels = restoration.image[0].cpu().numpy()
+    pixels: NDArray[np.float32] = restoration.image[0]
     if image.hidden is not None and task.factor == 1:
         pixels[:, image.hidden] = image.pixels[:, image.hidden]
     return RestoredImage(pixels, restoration, chosen, regularizer)
@@ -235,27 +271,24 @@ def _seen(image: ImageFile) -> NDArray[np.float32]:
     return image.pixels if image.known is None else image.pixels[:, image.known]
 
 
-def as_visible(image: ImageFile, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def as_visible(image: ImageFile) -> tuple[Array, Array | None]:
     """The pixels (1, C, H, W) of an image, and where they are known (H, W) if not everywhere.
 
     What is transparent gets the colours around it. Its own mean nothing, and would colour the edge
     of what can be seen.
     """
-    y = torch.from_numpy(image.pixels)[None].to(device)
-    if image.known is None:
-        return y, None
-    known = torch.from_numpy(image.known).to(device)
-    if image.hidden is not None:
-        filled = fill(torch.where(known, y, 0), known)  # what is hidden may be NaN
-        y = torch.where(torch.from_numpy(image.hidden).to(device), filled, y)
+    y, known = image.pixels[None], image.known
+    if known is not None and image.hidden is not None:
+        filled = fill(np.where(known, y, np.float32(0)), known)  # what is hidden may be NaN
+        y = np.where(image.hidden, filled, y)
     return y, known
 
 
 def _with_noise_of(
-    y: Tensor,
+    y: Array,
     options: RestoreOptions,
-    regularizer: LocalRegularizer,
-    known: Tensor | None,
+    regularizer: TrainedRegularizer,
+    known: Array | None,
     *,
     denoises: bool,
 ) -> RestoreOptions:
@@ -272,7 +305,7 @@ def _with_noise_of(
     return replace(options, sigma=found)
 
 
-def _check_white(regularizer: LocalRegularizer, white: float | None) -> None:
+def _check_white(regularizer: TrainedRegularizer, white: float | None) -> None:
     learned = regularizer.learned_white
     if regularizer.learned_level is not None and white != learned:
         given = "without --white" if learned is None else f"with --white {learned:g}"

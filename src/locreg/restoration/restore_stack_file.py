@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from locreg.arguments import torch_device
+from locreg.arrays import Array
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.errors import LocregError
 from locreg.images.files import replacing
@@ -139,11 +138,11 @@ def _pooled(
     """Settings with the noise of some planes, for each channel that is restored by itself."""
     settings, first = options.restoration, _plane(stack, numbers[0], options, mask)
     apart = len(first.pixels) if is_measured(first) else 1
-    regularizer = weights.get(weights_for(first, options))
+    regularizer = weights.of_task(weights_for(first, options), task)
     if settings.sigma != "auto" or regularizer.learned_level is not None:
         return (settings,) * apart
 
-    def with_noise_of(channels: list[tuple[Tensor, Tensor | None]]) -> RestoreOptions:
+    def with_noise_of(channels: list[tuple[Array, Array | None]]) -> RestoreOptions:
         if not task.denoises:
             levels = [level_for_inversion(y, known) for y, known in channels]
             return replace(settings, sigma=float(np.mean(levels)))
@@ -153,13 +152,10 @@ def _pooled(
         return replace(settings, sigma=noise.level)
 
     chosen = numbers[:: -(-len(numbers) // _MEASURED)]
-    planes = [
-        as_visible(_plane(stack, number, options, mask), torch_device(options.device))
-        for number in chosen
-    ]
+    planes = [as_visible(_plane(stack, number, options, mask)) for number in chosen]
     with named_in_errors(stack.path):
         return tuple(
-            with_noise_of([(y.chunk(apart, dim=1)[k], known) for y, known in planes])
+            with_noise_of([(np.split(y, apart, axis=1)[k], known) for y, known in planes])
             for k in range(apart)
         )
 

@@ -1,15 +1,16 @@
-"""What `locreg.restore` returns."""
+"""What `locreg.restore` and `locreg.denoise` return."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from locreg.arrays import as_array
 from locreg.degradation.measure_noise import MeasuredNoise
-from locreg.solvers.solution import Solution
+from locreg.solvers.solution import Iterate, Solution
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Restoration:
 
     Attributes:
         image: x, in the shape of the observation (denoising) or of the operator's domain; not
-            clipped.
+            clipped. A tensor, or an array from `locreg.denoise`, as all values below.
         sigma: the noise level that was used: given, or estimated; None if nothing depends on it.
         noise: what was found about the noise; None if nothing depends on it, and with an operator.
         lam: the weight of the regularizer: given, calibrated or found by a rule.
@@ -30,29 +31,53 @@ class Restoration:
             ``noise``, ``lam`` and ``solution`` are those of the part with the most noise.
     """
 
-    image: Tensor
+    image: Any
     sigma: float | None
     noise: MeasuredNoise | None
     lam: float
     solution: Solution
     seconds: float
-    residual: Tensor
+    residual: Any
     parts: tuple[Restoration, ...] = ()
 
 
-def joined(parts: Sequence[Restoration], dim: int) -> Restoration:
-    """One result of several, whose images are put together along a dimension."""
+def joined(parts: Sequence[Restoration], axis: int) -> Restoration:
+    """One result of several, whose images are put together along an axis."""
     noisiest = max(parts, key=lambda part: part.sigma or 0.0)
     return replace(
         noisiest,
-        image=torch.cat([part.image for part in parts], dim=dim),
-        residual=torch.cat([part.residual for part in parts], dim=dim),
+        image=concatenated([part.image for part in parts], axis),
+        residual=concatenated([part.residual for part in parts], axis),
         seconds=sum(part.seconds for part in parts),
         parts=tuple(parts),
     )
 
 
-def residual_of(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:
-    """y - fitted, NaN where nothing was observed."""
-    residual = y - fitted
-    return residual if observed is None else torch.where(observed, residual, torch.nan)
+def with_values(restoration: Restoration, change: Callable[[Any], Any]) -> Restoration:
+    """A restoration whose images and histories are changed, from arrays to tensors or back."""
+    solution = restoration.solution
+    history = tuple(
+        Iterate(*(change(getattr(iterate, field.name)) for field in fields(Iterate)))
+        for iterate in solution.history
+    )
+    return replace(
+        restoration,
+        image=change(restoration.image),
+        residual=change(restoration.residual),
+        solution=replace(solution, image=change(solution.image), history=history),
+        parts=tuple(with_values(part, change) for part in restoration.parts),
+    )
+
+
+def in_arrays(restoration: Restoration) -> Restoration:
+    """A restoration whose values are arrays."""
+    return with_values(restoration, as_array)
+
+
+def concatenated(values: Sequence[Any], axis: int) -> Any:
+    """Arrays or tensors put together along an axis."""
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values, axis)
+    import torch
+
+    return torch.cat(list(values), axis)

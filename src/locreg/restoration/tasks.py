@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from locreg.arrays import as_array
 from locreg.degradation.deepinv_operators import (
     blur_circular,
     blur_unknown_border,
@@ -21,10 +22,11 @@ from locreg.degradation.deepinv_operators import (
 from locreg.degradation.kernels import check_kernel
 from locreg.degradation.operators import LinearOperator
 from locreg.errors import LocregError, UsageError
+from locreg.images.fill import fill
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image
 from locreg.restoration.channels import each_channel, restores_channels_apart
-from locreg.restoration.find_noise import level_for_inversion, without_highlights
+from locreg.restoration.find_noise import highest_of, level_for_inversion
 from locreg.restoration.inputs import Observation, as_images, check_finite
 from locreg.restoration.options import ANTIALIASING, Border, RestoreOptions
 from locreg.restoration.restore import restore_alike
@@ -73,7 +75,7 @@ def deblur(
             regularizer,
             operator,
             options,
-            estimate=level_for_inversion,
+            estimate=_level_for_inversion,
             start=F.pad(y, (columns, columns, rows, rows), mode="replicate"),
             on_step=on_step,
         )
@@ -117,8 +119,8 @@ def inpaint(
             regularizer,
             operator,
             options,
-            estimate=lambda image: level_for_inversion(image, known),
-            start=fill(y, known),
+            estimate=lambda image: _level_for_inversion(image, known),
+            start=filled(y, known),
             observed=known,
             on_step=on_step,
         )
@@ -159,7 +161,7 @@ def upscale(
             regularizer,
             downsampling(factor, antialiasing, (y.shape[1], height, width), y.device),
             options,
-            estimate=level_for_inversion,
+            estimate=_level_for_inversion,
             start=F.interpolate(y, size=(height, width), mode="bicubic", align_corners=False),
             on_step=on_step,
         )
@@ -191,12 +193,13 @@ def _each_image(
     check_finite(y)
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
-        dimmed = without_highlights(y[which], options.level)
+        highest = highest_of(as_array(y[which]), options.level)
+        dimmed = y[which] if highest is None else y[which].clamp_max(highest)
         if restores_channels_apart(regularizer, y):
             found = each_channel(lambda channels: invert(channels, options), dimmed)
         else:
             found = invert(dimmed, options)
-        if torch.equal(dimmed, y[which]):
+        if highest is None:
             return found
         excess, size = y[which] - dimmed, found.image.shape[-2:]
         grown = F.interpolate(excess, size=size, mode="bilinear", align_corners=False)
@@ -205,26 +208,10 @@ def _each_image(
     return each_image(of_images, len(y), options, regularizer)
 
 
-def fill(y: Tensor, known: Tensor) -> Tensor:
-    """Fill missing pixels with averages of the nearest known pixels: the start of inpainting.
-
-    A missing pixel gets the mean of the known pixels in the smallest square of 2, 4, 8, ... pixels
-    that holds any, interpolated between squares.
-    """
-    weight = (known > 0).to(y).expand(1, 1, *y.shape[-2:])
-    return _fill(y * weight, weight)
+def filled(y: Tensor, known: Tensor) -> Tensor:
+    """`locreg.images.fill.fill` on tensors: the start of inpainting."""
+    return torch.from_numpy(fill(as_array(y), as_array(known))).to(y)
 
 
-def _fill(y: Tensor, weight: Tensor) -> Tensor:
-    if not (weight == 0).any() or max(y.shape[-2:]) == 1:
-        return y
-    coarse = _fill(*_halved(y, weight))
-    smooth = F.interpolate(coarse, size=y.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.where(weight > 0, y, smooth)
-
-
-def _halved(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of the known pixels of each 2x2 square, and whether there was one."""
-    total = F.avg_pool2d(y * weight, 2, ceil_mode=True)
-    share = F.avg_pool2d(weight, 2, ceil_mode=True)
-    return total / share.clamp_min(1e-12), (share > 0).to(weight)
+def _level_for_inversion(y: Tensor, known: Tensor | None = None) -> float:
+    return level_for_inversion(as_array(y), None if known is None else as_array(known))

@@ -5,18 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from locreg.solvers.iterations import choose, choose_evaluation, finite, record
 from locreg.solvers.objective import Evaluation, Objective
 from locreg.solvers.options import AdamOptions, GradientDescentOptions, ProximalGradientOptions
-from locreg.solvers.solution import (
-    Iterate,
-    OnStep,
-    Solution,
-    Status,
-    choose,
-    choose_evaluation,
-    finite,
-    record,
-)
+from locreg.solvers.solution import Iterate, OnStep, Solution, Status
 
 _EPSILON = 1e-8  # keeps Adam's division finite, as in its paper
 

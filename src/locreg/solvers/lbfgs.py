@@ -8,13 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from locreg.solvers.objective import Evaluation, Objective
-from locreg.solvers.options import LBFGSOptions
-from locreg.solvers.solution import (
-    Iterate,
-    OnStep,
-    Solution,
-    Status,
+from locreg.solvers.iterations import (
     choose,
     choose_evaluation,
     dot,
@@ -23,6 +17,9 @@ from locreg.solvers.solution import (
     record,
     scale,
 )
+from locreg.solvers.objective import Evaluation, Objective
+from locreg.solvers.options import LBFGSOptions
+from locreg.solvers.solution import Iterate, OnStep, Solution, Status
 
 _MOST_TRIALS = 25  # per line search: 25 halvings reach the accuracy of float32
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from locreg.arguments import check_positive
 from locreg.degradation.noise import LEAST_SIGMA
+from locreg.solvers.iterations import finite, record
 from locreg.solvers.objective import ConditionedObjective
-from locreg.solvers.options import AnnealingOptions, GradientStepOptions
-from locreg.solvers.solution import Iterate, OnStep, Solution, Status, finite, record
+from locreg.solvers.options import AnnealingOptions, GradientStepOptions, step_sizes
+from locreg.solvers.solution import Iterate, OnStep, Solution, Status
 
 
 @torch.no_grad()
@@ -63,11 +64,6 @@ def annealed_proximal_gradient(
     record(history, at_x, 0.0, on_step)
     status = Status.MAXIMUM_STEPS if finite(at_x) else Status.FAILED
     return Solution(x, status, tuple(history), len(history))
-
-
-def step_sizes(steps: int) -> list[float]:
-    """The ``steps`` step sizes eta of `gradient_steps`: 1, 1/2, 1/4, ..."""
-    return [0.5**step for step in range(steps)]
 
 
 @torch.no_grad()

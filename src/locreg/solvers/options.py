@@ -178,3 +178,8 @@ class GradientStepOptions(SolverOptions):
     def __post_init__(self) -> None:
         if self.steps is not None:
             check_at_least(1, "steps", self.steps)
+
+
+def step_sizes(steps: int) -> list[float]:
+    """The ``steps`` step sizes eta of `locreg.gradient_steps`: 1, 1/2, 1/4, ..."""
+    return [0.5**step for step in range(steps)]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-
-import torch
-from torch import Tensor
-
-from locreg.solvers.objective import Evaluation
+from dataclasses import dataclass
+from typing import Any
 
 
 class Status(enum.Enum):
@@ -33,17 +29,19 @@ class Status(enum.Enum):
 class Iterate:
     """One point of a solver's path; each value is float64 (B,), one per image.
 
+    The values are tensors if the solver worked on tensors, otherwise arrays.
+
     Attributes:
         energy, data_term, regularizer: E, 1/2 |Ax - y|^2 and R at this point.
         gradient_norm: |grad E| at this point.
         step_size: size of the step from this point to the next; 0 at the last point.
     """
 
-    energy: Tensor
-    data_term: Tensor
-    regularizer: Tensor
-    gradient_norm: Tensor
-    step_size: Tensor
+    energy: Any
+    data_term: Any
+    regularizer: Any
+    gradient_norm: Any
+    step_size: Any
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,13 @@ class Solution:
     """The result of a solver.
 
     Attributes:
-        image: the last point (B, C, H, W), nominally in [0, 1], not clipped.
+        image: the last point (B, C, H, W), nominally in [0, 1], not clipped; a tensor or an array.
         status: why the solver stopped there.
         history: the path from start to end; `locreg.gradient_steps` leaves out the end.
         gradients: how many times grad R was computed.
     """
 
-    image: Tensor
+    image: Any
     status: Status
     history: tuple[Iterate, ...]
     gradients: int
@@ -70,47 +68,3 @@ class Solution:
 
 # It is called with the number of a point of the path, from 0, and the point.
 OnStep = Callable[[int, Iterate], None]
-
-
-def gradient_norm(at_x: Evaluation) -> Tensor:
-    """|grad E| per image, float64 (B,)."""
-    norm: Tensor = at_x.gradient.flatten(1).norm(dim=1, dtype=torch.float64)
-    return norm
-
-
-def choose(images: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """``yes`` for the images that are True in ``images`` (B,), ``no`` for the others."""
-    return torch.where(images.view(-1, *[1] * (yes.dim() - 1)), yes, no)
-
-
-def choose_evaluation(images: Tensor, yes: Evaluation, no: Evaluation) -> Evaluation:
-    """As `choose`, for all values of an evaluation."""
-    pairs = ((getattr(yes, f.name), getattr(no, f.name)) for f in fields(Evaluation))
-    return Evaluation(*(choose(images, *pair) for pair in pairs))
-
-
-def record(
-    history: list[Iterate], at_x: Evaluation, step_size: float | Tensor, on_step: OnStep | None
-) -> None:
-    """Append a point to the history and pass it to ``on_step``."""
-    norm = gradient_norm(at_x)
-    step_size = torch.as_tensor(step_size, dtype=torch.float64).expand_as(norm)
-    iterate = Iterate(at_x.energy, at_x.data_term, at_x.regularizer, norm, step_size)
-    history.append(iterate)
-    if on_step is not None:
-        on_step(len(history) - 1, iterate)
-
-
-def finite(at_x: Evaluation) -> bool:
-    """Whether the energy of every image is finite."""
-    return bool(torch.isfinite(at_x.energy).all())
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per image: float64 (B,)."""
-    return (a * b).flatten(1).sum(1, dtype=torch.float64)
-
-
-def scale(factors: Tensor, images: Tensor) -> Tensor:
-    """Each image (B, ...) times its own factor (B,)."""
-    return factors.to(images.dtype).view(-1, *[1] * (images.dim() - 1)) * images

@@ -17,10 +17,10 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.multiscale import Critic, sum_at_scale
+from locreg.solvers.iterations import dot, scale
 from locreg.solvers.lbfgs import lbfgs
 from locreg.solvers.objective import Objective
 from locreg.solvers.options import LBFGSOptions
-from locreg.solvers.solution import dot, scale
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def bilevel_loss(
         conjugate_gradients: largest number of conjugate gradient steps.
     """
     solution = lbfgs(Objective(noisy, LocalRegularizer(critic), lam), noisy, minimisation)
-    restored = solution.image.requires_grad_()
+    restored: Tensor = solution.image.requires_grad_()
     with torch.enable_grad():
         scales = range(len(critic.scales))
         value = torch.stack([sum_at_scale(critic, k, restored) for k in scales]).sum()
@@ -71,7 +71,8 @@ def bilevel_loss(
 
     def hessian(direction: Tensor) -> Tensor:
         product = torch.autograd.grad(gradient, restored, direction, retain_graph=True)[0]
-        return direction + lam * product
+        curved: Tensor = direction + lam * product
+        return curved
 
     error = restored.detach() - clean
     right = 2 / error.numel() * error

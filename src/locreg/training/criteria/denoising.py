@@ -22,7 +22,7 @@ from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.images.samples import is_grey
 from locreg.regularizer.multiscale import Critic, sum_at_scale
-from locreg.solvers.noise_conditioned import step_sizes
+from locreg.solvers.options import step_sizes
 from locreg.training.augmentation import enlarge, vary_colours
 from locreg.training.options import TrainingPrecision
 

@@ -1,0 +1,21 @@
+"""Arrays of numpy, which restoring computes with, and tensors of PyTorch, which users may have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[Any]
+
+
+def as_array(x: Tensor | Array) -> Array:
+    """An array with the values of an array or tensor; not a copy, unless x is on a GPU."""
+    if isinstance(x, np.ndarray):
+        return x
+    array: Array = x.detach().cpu().numpy()
+    return array
