@@ -15,6 +15,7 @@ from .regularizer.criterion_record import WassersteinRecord as WassersteinRecord
 from .regularizer.critic import PatchCritic as PatchCritic
 from .regularizer.denoising_energy import DenoisingEnergy as DenoisingEnergy
 from .regularizer.denoising_energy import load_energy as load_energy
+from .regularizer.export_denoiser import export_denoiser as export_denoiser
 from .regularizer.layers import Layer as Layer
 from .regularizer.layers import standard_layers as standard_layers
 from .regularizer.local_regularizer import LocalRegularizer as LocalRegularizer

@@ -40,8 +40,8 @@ def out_of_memory_is(sentence: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch raises its own class on a GPU, but a plain RuntimeError on a CPU, as ONNX Runtime."""
-    words = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
+    """PyTorch raises its own class on a GPU, but a plain RuntimeError on a CPU."""
+    words = ("can't allocate memory", "not enough memory", "can't start new thread")
     torch = sys.modules.get("torch")  # without it, the error is not its own
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True

@@ -21,8 +21,10 @@ main()
 """
 
 
-def locreg(*arguments):
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
+def locreg(*arguments, path="", first=""):
+    """Run the command; first a statement, and with modules of a path before those installed."""
+    start = f"import sys\nsys.path.insert(0, {str(path)!r})\n{first}\n" if path or first else ""
+    command = [sys.executable, "-c", start + RUN, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -81,3 +83,31 @@ def test_weights_are_shown_and_images_scored(tmp_path, noisy):
     assert "receptive_field" in locreg("info", "denoise-rgb").stdout
     done = locreg("score", noisy, "-o", tmp_path / "map.png")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("", "ONNX Runtime cannot be loaded"),
+        ("__version__ = '1.9.0'", "ONNX Runtime 1.9.0 is too old: update it by pip install"),
+    ],
+)
+def test_a_broken_or_old_onnx_runtime_is_named(tmp_path, noisy, trouble, words):
+    (tmp_path / "onnxruntime.py").write_text(trouble or "import a_part_that_is_lost")
+    done = locreg("denoise", noisy, "-o", tmp_path / "out.png", path=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+def test_too_little_memory_is_said(tmp_path, noisy):
+    """The limit is on addresses, of which libraries take much more than they use."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2)"
+    Image.open(noisy).resize((900, 900)).save(tmp_path / "large.png")
+    target = tmp_path / "out.png"
+    done = locreg("denoise", tmp_path / "large.png", "-o", target, first=limit)
+    assert done.returncode == 1, done.stderr
+    assert "does not fit into the memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not target.exists()

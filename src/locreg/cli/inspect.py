@@ -1,4 +1,4 @@
-"""The commands that show: score maps and what a weight file holds."""
+"""The commands for weight files and score maps: info, export, score."""
 
 from __future__ import annotations
 
@@ -99,4 +99,28 @@ class Info:
         weights = read_weights(self.input)
         record = weights_record(self.input, weights)
         print(json.dumps(record) if self.json else outline(record))
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a denoising energy as an ONNX file, which other programs run without locreg.
+
+    Its inputs are ``image`` (1, C, H, W) in [0, 1] and ``level``, the standard deviation of the
+    noise on that scale; its output is ``denoised``. Any size works, in tiles, with the result of
+    `locreg denoise --noise white --sigma LEVEL`.
+    """
+
+    input: Positional[str]
+    """Packaged weights or a weight file of a denoising energy."""
+    output: Output
+    """File to write: .onnx."""
+    steps: int | None = None
+    """Gradient steps; by default the number that the energy was trained for."""
+
+    def run(self) -> int:
+        """Write the file."""
+        from locreg.regularizer.export_denoiser import export_denoiser
+
+        export_denoiser(self.input, self.output, self.steps)
         return DONE

@@ -12,7 +12,7 @@ import tyro
 
 from locreg.cli.console import DONE, FAILED, WRONG_USAGE, discard_output, say
 from locreg.cli.evaluate import Evaluate
-from locreg.cli.inspect import Info, Score
+from locreg.cli.inspect import Export, Info, Score
 from locreg.cli.reproduce import FitEpll, Reproduce
 from locreg.cli.restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.cli.train import ImportLocalreg, Refine, Train, TrainDenoiser, TrainRidge
@@ -41,6 +41,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "refine": Refine,
     "import-localreg": ImportLocalreg,
     "info": Info,
+    "export": Export,
     "evaluate": Evaluate,
     "fit-epll": FitEpll,
     "reproduce": Reproduce,

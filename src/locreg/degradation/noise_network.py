@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from locreg.arrays import Array
 from locreg.engine.graph import Graph, tensor
-from locreg.engine.session import session
+from locreg.engine.session import run, session
 
 _SIDE, _STEP_OF_FILTERS = 7, 2  # of the filters, in pixels
 _POOL = 4  # side of the squares over which energies are averaged, in steps of 2 pixels
@@ -36,7 +36,7 @@ def measured_everywhere(x: Array) -> tuple[Array, Array]:
     H' = (H - FIELD) // STEP + 1. s is the noise level around the middle of a window of side
     `FIELD`, w the inverse of its expected relative error.
     """
-    log_level, log_weight = session(_model()).run(None, {"x": np.ascontiguousarray(x, np.float32)})
+    log_level, log_weight = run(session(_model()), {"x": np.ascontiguousarray(x, np.float32)})
     return log_level, log_weight
 
 

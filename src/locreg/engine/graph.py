@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,38 @@ OPSET, IR_VERSION = 17, 8  # onnxruntime 1.14 and later read them
 
 
 class Graph:
-    """Nodes and constants of an ONNX graph, which methods add to; values go by their names."""
+    """Nodes and constants of an ONNX graph, which methods add to; values go by their names.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: of all names, which the body of a loop must not share with the graph around it.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, array: Any, kind: type = np.float32) -> str:
         """The name of a new constant."""
-        name = f"constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         values: NDArray[Any] = np.ascontiguousarray(np.asarray(array, kind))
         self.constants.append(numpy_helper.from_array(values.reshape(np.shape(array)), name))
         return name
 
     def add(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """The name of the output of a new node."""
-        output = name or f"{operation.lower()}_{len(self.nodes)}"
+        output = name or f"{self.prefix}{operation.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
         return output
 
-    def model(self, inputs: list[Any], outputs: list[Any], **metadata: str) -> bytes:
+    def body(self, inputs: list[Any], outputs: list[Any]) -> Any:
+        """The graph as the body of a loop; inputs and outputs as `tensor` describes them."""
+        name = f"{self.prefix}body"
+        return helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
+
+    def model(
+        self, inputs: list[Any], outputs: list[Any], metadata: Mapping[str, str] | None = None
+    ) -> bytes:
         """The serialized model; inputs and outputs as `tensor` describes them."""
         graph = helper.make_graph(self.nodes, "locreg", inputs, outputs, self.constants)
         model = helper.make_model(
@@ -40,7 +53,7 @@ class Graph:
             ir_version=IR_VERSION,
             producer_name="locreg",
         )
-        helper.set_model_props(model, metadata)
+        helper.set_model_props(model, dict(metadata or {}))
         content: bytes = model.SerializeToString()
         return content
 

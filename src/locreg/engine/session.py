@@ -9,7 +9,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import onnxruntime
+from locreg.errors import LocregError
+
+_OLDEST = (1, 18)  # version of ONNX Runtime
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise LocregError(
+        f"ONNX Runtime cannot be loaded ({error}): reinstall it by pip install --force-reinstall "
+        "onnxruntime."
+    ) from None
+if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < _OLDEST:
+    raise LocregError(
+        f"ONNX Runtime {onnxruntime.__version__} is too old: update it by pip install --upgrade "
+        "onnxruntime."
+    )
 
 
 def usable_cores() -> int:
@@ -30,6 +45,22 @@ def session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def run(of_model: Any, arrays: Mapping[str, Any]) -> list[Any]:
+    """The outputs of a session.
+
+    Raises:
+        MemoryError: when memory runs out.
+    """
+    try:
+        outputs: list[Any] = of_model.run(None, dict(arrays))
+    except Exception as error:
+        # Its exceptions have no class for this.
+        if "bad_alloc" in str(error) or "allocate memory" in str(error):
+            raise MemoryError(str(error)) from None
+        raise
+    return outputs
+
+
 def run_all(
     of_model: Any, inputs: Iterable[Mapping[str, Any]], workers: int
 ) -> Iterator[list[Any]]:
@@ -43,7 +74,7 @@ def run_all(
     running = deque[Future[list[Any]]]()
     with ThreadPoolExecutor(workers) as pool:
         for arrays in inputs:
-            running.append(pool.submit(of_model.run, None, dict(arrays)))
+            running.append(pool.submit(run, of_model, arrays))
             if len(running) > 2 * workers:
                 yield running.popleft().result()
         while running:

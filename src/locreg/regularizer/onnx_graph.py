@@ -49,9 +49,18 @@ def scores_model(critic: StoredCritic) -> bytes:
 
 
 def add_gradient(
-    graph: Graph, critic: StoredCritic, window: str, level: str | None, name: str | None = None
+    graph: Graph,
+    critic: StoredCritic,
+    window: str,
+    level: str | None,
+    *,
+    name: str | None = None,
+    weights: str | None = None,
 ) -> tuple[str, str]:
-    """Add the sum of the scores of a window and its gradient, called ``name``, to a graph."""
+    """Add the sum of the scores of a window and its gradient, called ``name``, to a graph.
+
+    The gradient is that of the weighted sum of the scores, if ``weights`` (H', W') are given.
+    """
     z, slopes = window, list[_TimesSlope]()
     for index, layer in enumerate(critic.layers):
         z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z, level))
@@ -61,6 +70,8 @@ def add_gradient(
     value = graph.add("ReduceSum", score, axes, keepdims=0)
     one = numpy_helper.from_array(np.ones(1, np.float32))
     signal = graph.add("ConstantOfShape", graph.add("Shape", z), value=one)
+    if weights is not None:
+        signal = graph.add("Mul", signal, weights)
     for index in reversed(range(len(critic.layers))):
         signal = slopes[index](signal)
         signal = _convolve_adjoint(graph, critic, index, signal, name if index == 0 else None)
