@@ -326,3 +326,21 @@ def test_an_input_that_is_gone_fails_alone_although_it_has_a_result(
     counts = locreg.restore_files(source, target, task, options, heard.events())
     assert counts == locreg.FileCounts(total=2, skipped=1, failed=1)
     assert "a.png" in heard.messages[-1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_folder_is_restored_alike_by_any_number_of_workers(tmp_path, heard, source, workers):
+    options = locreg.FileOptions(
+        restoration=locreg.RestoreOptions(sigma=0.1, noise="white"), workers=workers
+    )
+    task, target = locreg.denoise_task(), tmp_path / "out"
+    counts = locreg.restore_files(source, target, task, options, heard.events())
+    assert counts == locreg.FileCounts(total=3, skipped=0, failed=1)
+    assert [file.job.source.name for file in heard.files] == ["a.png", "c.png"]
+    assert "b.png" in heard.messages[0]
+    assert len(heard.begun) == (2 if workers == 1 else 0)
+    alone = tmp_path / "alone.png"
+    locreg.restore_files(source / "c.png", alone, task, options)
+    assert (target / "c.png").read_bytes() == alone.read_bytes()
+    again = locreg.restore_files(source, target, task, options, heard.events())
+    assert (again.skipped, again.failed) == (2, 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,3 +63,16 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
+
+
+@contextlib.contextmanager
+def counted(number: int) -> Iterator[Callable[[], None]]:
+    """A progress bar over so many images, shown on a terminal only; 0: none.
+
+    It yields the function to call after each image.
+    """
+    from tqdm import tqdm
+
+    hidden = number == 0 or not sys.stderr.isatty()
+    with tqdm(total=number, unit="image", leave=False, disable=hidden) as bar:
+        yield lambda: bar.update() and None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from locreg.cli.console import DONE, FAILED, Progress, say, show
+from locreg.cli.console import DONE, FAILED, Progress, counted, say, show
 from locreg.cli.settings import Output, Settings
 from locreg.restoration.options import ANTIALIASING, Border, Pages
 
@@ -30,6 +30,9 @@ class _RestoreCommand:
     quality: int | None = None
     """Quality of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
     loss."""
+    workers: int | None = None
+    """How many images of a folder are restored at once; by default 2 for denoising, else 1.
+    Each needs memory of its own."""
     axes: str | None = None
     """Axes of TIFF files of several pages that do not say them: ZYX (depth), TYX (time) or CYX
     (channels)."""
@@ -50,6 +53,7 @@ class _RestoreCommand:
             overwrite=self.overwrite,
             quality=self.quality,
             axes=self.axes,
+            workers=(2 if task.denoises else 1) if self.workers is None else self.workers,
             pages=self.pages,
         )
         weights = LoadedWeights(options)
@@ -70,7 +74,7 @@ class _RestoreCommand:
             self.output,
             task,
             options,
-            Events(message=say, progress=Progress, restored=restored),
+            Events(message=say, progress=Progress, several=counted, restored=restored),
             pages=settings.report,
             weights=weights,
         )

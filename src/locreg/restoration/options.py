@@ -164,6 +164,7 @@ class FileOptions:
         ensemble: average R over the 8 flips and rotations of the image.
         precision: number format of the convolutions.
         device: where to compute.
+        workers: how many images are restored at the same time.
         overwrite: make results again that exist already.
         axes: of TIFF files of several pages that do not say them: ZYX, TYX or CYX.
         pages: whether the pages of a TIFF file belong together, with one noise level for each
@@ -182,12 +183,14 @@ class FileOptions:
     ensemble: bool = False
     precision: Precision = "float32"
     device: Device = "auto"
+    workers: int = 1
     overwrite: bool = False
     quality: int | None = None
     axes: str | None = None
     pages: Pages = "together"
 
     def __post_init__(self) -> None:
+        check_at_least(1, "workers", self.workers)
         if self.white is not None:
             check_positive("white", self.white)
         if self.quality is not None and not 1 <= self.quality <= 100:

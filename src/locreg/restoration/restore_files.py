@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 from locreg.arguments import uses_gpu
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.tiff_stack import is_stack
+from locreg.restoration.at_the_same_time import each_in_order
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.finished import Finished
 from locreg.restoration.jobs import Job, is_single, plan_jobs
 from locreg.restoration.options import FileOptions
-from locreg.restoration.restore_image_file import Events, LoadedWeights, restore_image_file
+from locreg.restoration.restore_image_file import (
+    Events,
+    LoadedWeights,
+    RestoredFile,
+    no_progress,
+    restore_image_file,
+)
 from locreg.restoration.restore_stack_file import restore_stack_file
 from locreg.version import __version__
 
@@ -72,30 +81,45 @@ def restore_files(
         events.message(_about_left_out(plan.left_out))
     failed = sum(plan.refused.values())
     total = len(plan.jobs) + failed
-    lasting = replace(options, overwrite=False, device="auto")  # what a result depends on
+    lasting = replace(
+        options, overwrite=False, device="auto", workers=1
+    )  # what a result depends on
     made_by = (__version__, task.name, task.settings, lasting)
     others = [Path(options.weights), *(() if task.mask_file else task.inputs)]
     finished = Finished(target, made_by, others, task.mask_file) if several else None
     waiting = _waiting(plan.jobs, finished, options.overwrite, total, events)
-    for job in waiting:
+    workers = min(options.workers, max(len(waiting), 1))
+    recording = Lock()
+
+    def restored(job: Job) -> RestoredFile:
         too_large = (
             f"{job.source} does not fit into the memory of the device {options.device}: choose "
-            "another --device, or cut the image into parts."
+            "another --device or fewer --workers, or cut the image into parts."
         )
-        try:
-            with out_of_memory_is(too_large):
-                restore = restore_stack_file if is_stack(job.source) else restore_image_file
-                restored = restore(job, task, options, events, weights)
-            if finished is not None:
+        own = events if workers == 1 else replace(events, progress=no_progress)
+        with out_of_memory_is(too_large):
+            restore = restore_stack_file if is_stack(job.source) else restore_image_file
+            file = restore(job, task, options, own, weights)
+        if finished is not None:
+            with recording:
                 finished.add(job)
-            events.restored(restored)
-        except UsageError:
-            raise  # every other image would fail in the same way
-        except (LocregError, OSError) as error:
-            if not several:
-                raise
-            failed += 1
-            events.message(f"error: {error}")
+        return file
+
+    with (
+        events.several(len(waiting) if workers > 1 else 0) as one_more,
+        contextlib.closing(each_in_order(restored, waiting, workers)) as outcomes,
+    ):
+        for outcome in outcomes:
+            try:
+                events.restored(outcome())
+            except UsageError:
+                raise  # every other image would fail in the same way
+            except (LocregError, OSError) as error:
+                if not several:
+                    raise
+                failed += 1
+                events.message(f"error: {error}")
+            one_more()
     return FileCounts(total, len(plan.jobs) - len(waiting), failed)
 
 

@@ -84,7 +84,12 @@ def _ignore(*_: object) -> None:
     """Do nothing at a step, or with a restored file."""
 
 
-def _no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
+def no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
+    """Show no progress within an image."""
+    return contextlib.nullcontext(_ignore)
+
+
+def _no_count(_: int) -> AbstractContextManager[Callable[[], None]]:
     return contextlib.nullcontext(_ignore)
 
 
@@ -97,12 +102,16 @@ class Events:
             By default it goes to the log of this module.
         progress: called with the name of a file and the number of steps (None: not known yet). It
             returns a context manager, which yields the function to call at every step.
+        several: called with the number of images if some are restored at the same time, when
+            ``progress`` is not called, and else with 0. It returns a context manager, which yields
+            the function to call after each image.
         restored: called with every file that has been written. If it raises a `LocregError`, this
             file counts as failed.
     """
 
     message: Callable[[str], None] = _to_log
-    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = _no_progress
+    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = no_progress
+    several: Callable[[int], AbstractContextManager[Callable[[], None]]] = _no_count
     restored: Callable[[RestoredFile], None] = _ignore
 
 

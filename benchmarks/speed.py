@@ -1,0 +1,239 @@
+"""How fast locreg is on this machine, beside the processor's rate, PyTorch and whole commands.
+
+    python benchmarks/speed.py OUT.csv [--parts gradient command size] [--largest 64]
+
+Everything is measured in turns, and the median is reported: first the rate of matrix products in
+the same process, as the limit of what convolutions can reach; value and gradient of each packaged
+energy beside it, and by plain autograd if PyTorch is installed; whole commands as processes; and
+time and memory from 0.1 megapixels on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata, util
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locreg.engine.session import usable_cores
+from locreg.regularizer.denoising_energy import load_energy
+from locreg.regularizer.stored_critic import StoredCritic
+
+ENERGIES = ("denoise-rgb", "denoise-gray")
+SIZES = ((321, 481), (2048, 2048))  # height and width
+MATRIX = 2048
+PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "bm3d")
+LEVEL = 0.1
+
+
+def seconds(do: Callable[[], Any]) -> float:
+    """The time that something takes."""
+    begin = time.perf_counter()
+    do()
+    return time.perf_counter() - begin
+
+
+def in_turns(turns: int, *things: Callable[[], Any]) -> list[float]:
+    """The median time of each thing; all are done once before."""
+    for do in things:
+        do()
+    times = [[seconds(do) for do in things] for _ in range(turns)]
+    return [median(column) for column in zip(*times, strict=True)]
+
+
+def operations(scales: tuple[StoredCritic, ...], height: int, width: int) -> float:
+    """Floating point operations of value and gradient: twice those of the convolutions."""
+    total = 0.0
+    for k, critic in enumerate(scales):
+        inputs = critic.in_channels
+        for layer in critic.layers:
+            total += 2 * layer.kernel**2 * inputs * layer.channels / 4**k
+            inputs = layer.outputs
+    return 2 * total * height * width
+
+
+def machine() -> dict[str, str]:
+    """The processor, its vector instructions, and versions."""
+    facts = {"processor": platform.processor() or platform.machine(), "cores": str(usable_cores())}
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        text = information.read_text()
+        names = [line for line in text.splitlines() if line.startswith("model name")]
+        facts["processor"] = names[0].partition(":")[2].strip() if names else ""
+        known = ("avx2", "avx512f", "avx512_bf16", "amx_tile")
+        facts["vectors"] = " ".join(name for name in known if f" {name}" in text)
+    for name in PACKAGES:
+        if util.find_spec(name) is not None:
+            facts[name] = metadata.version(name)
+    return facts
+
+
+def gradient_rows(turns: int) -> list[dict[str, str]]:
+    """Value and gradient of each energy beside matrix products."""
+    rows = []
+    matrix = np.random.default_rng(0).random((MATRIX, MATRIX), dtype=np.float32)
+    for name in ENERGIES:
+        energy = load_energy(name)
+        for height, width in SIZES:
+            x = np.random.default_rng(1).random(
+                (1, energy.in_channels, height, width), dtype=np.float32
+            )
+            few = turns if height * width < 1_000_000 else max(turns // 3, 1)
+            things: list[Callable[[], Any]] = [
+                partial(np.matmul, matrix, matrix),
+                partial(energy.array_gradient, x, LEVEL),
+            ]
+            if util.find_spec("torch") is not None:
+                things.append(by_autograd(name, x))
+            product, own, *others = in_turns(few, *things)
+            rate = 2 * MATRIX**3 / product
+            work = operations(energy.scales, height, width)
+            rows.append(
+                {
+                    "part": "gradient",
+                    "what": f"{name} {width}x{height}",
+                    "seconds": f"{own:.3f}",
+                    "matrix_products_gflops": f"{rate / 1e9:.0f}",
+                    "gflops": f"{work / own / 1e9:.0f}",
+                    "share_of_rate": f"{work / own / rate:.2f}",
+                    "autograd_seconds": f"{others[0]:.3f}" if others else "",
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def by_autograd(name: str, x: NDArray[np.float32]) -> Callable[[], Any]:
+    """Value and gradient by PyTorch's autograd, the whole image at once."""
+    import torch
+
+    from locreg.regularizer.local_regularizer import load
+
+    critics = [part.at(LEVEL) for part in load(name).critic.parts()]
+
+    def run() -> Any:
+        y = torch.from_numpy(x).requires_grad_()
+        for critic in critics:
+            torch.autograd.backward(critic(y).sum())
+        return y.grad
+
+    return run
+
+
+def process(*command: object) -> tuple[float, float]:
+    """Seconds and peak megabytes of a command as a process of its own."""
+    begin = time.perf_counter()
+    done = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(done.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def photograph(folder: Path, megapixels: float) -> Path:
+    """A PNG file with a smooth scene and noise, 3 wide to 2 high."""
+    from PIL import Image
+
+    height = round(math.sqrt(megapixels * 1e6 / 1.5))
+    width = round(1.5 * height)
+    rows, columns = np.linspace(0, 9, height)[:, None], np.linspace(0, 13, width)[None]
+    random = np.random.default_rng(0)
+    planes = [
+        127 + 90 * np.sin(rows + phase) * np.cos(columns) + random.normal(0, 20, (height, width))
+        for phase in (0, 1, 2)
+    ]
+    pixels = np.stack([plane.clip(0, 255).astype(np.uint8) for plane in planes], axis=-1)
+    path = folder / f"{megapixels:g}.png"
+    Image.fromarray(pixels).save(path, compress_level=1)
+    return path
+
+
+def command_rows(turns: int, folder: Path) -> list[dict[str, str]]:
+    """Whole commands in turns, beside the time that PyTorch takes to load."""
+    small = photograph(folder, 321 * 481 / 1e6)
+    locreg = (sys.executable, "-m", "locreg")
+    commands: dict[str, tuple[object, ...]] = {
+        "locreg denoise, 481x321": (*locreg, "denoise", small, "-o", folder / "out.png"),
+        "locreg --help": (*locreg, "--help"),
+        "python -c pass": (sys.executable, "-c", "pass"),
+    }
+    if util.find_spec("torch") is not None:
+        commands["import torch"] = (sys.executable, "-c", "import torch")
+    measured = [[process(*command) for command in commands.values()] for _ in range(turns + 1)]
+    rows = []
+    for name, column in zip(commands, zip(*measured[1:], strict=True), strict=True):
+        times, memory = zip(*column, strict=True)
+        rows.append(
+            {
+                "part": "command",
+                "what": name,
+                "seconds": f"{median(times):.2f}",
+                "megabytes": f"{median(memory):.0f}",
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def size_rows(largest: float, folder: Path) -> list[dict[str, str]]:
+    """Time and memory of the command from 0.1 megapixels on."""
+    rows = []
+    for megapixels in (0.1, 0.4, 1.5, 6, 12, 24, 64):
+        if megapixels > largest:
+            break
+        path = photograph(folder, megapixels)
+        command = (sys.executable, "-m", "locreg", "denoise", path, "-o", folder / "out.png")
+        taken, memory = process(*command)
+        rows.append(
+            {
+                "part": "size",
+                "what": f"locreg denoise, {megapixels:g} megapixels",
+                "seconds": f"{taken:.1f}",
+                "megabytes": f"{memory:.0f}",
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure the parts that were asked for, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--parts", nargs="+", default=["gradient", "command", "size"])
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--largest", type=float, default=12, help="megapixels")
+    arguments = parser.parse_args()
+    print(facts := machine(), flush=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        if "gradient" in arguments.parts:
+            rows += gradient_rows(arguments.turns)
+        if "command" in arguments.parts:
+            rows += command_rows(arguments.turns, Path(name))
+        if "size" in arguments.parts:
+            rows += size_rows(arguments.largest, Path(name))
+    text = "; ".join(f"{key} {value}" for key, value in facts.items())
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with arguments.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*fields, "machine"], restval="")
+        writer.writeheader()
+        writer.writerows({**row, "machine": text} for row in rows)
+
+
+if __name__ == "__main__":
+    main()

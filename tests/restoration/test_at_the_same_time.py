@@ -1,0 +1,39 @@
+"""Several things at the same time, in their order."""
+
+import threading
+
+import pytest
+
+from locreg.errors import LocregError
+from locreg.restoration.at_the_same_time import each_in_order
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_and_errors_come_in_their_order(workers):
+    def halved(number):
+        if number % 3 == 0:
+            raise LocregError(f"{number} is refused")
+        return number / 2
+
+    found = []
+    for outcome in each_in_order(halved, range(8), workers):
+        try:
+            found.append(outcome())
+        except LocregError as error:
+            found.append(str(error))
+    assert found == ["0 is refused", 0.5, 1, "3 is refused", 2, 2.5, "6 is refused", 3.5]
+
+
+def test_two_run_at_the_same_time_and_nothing_begins_after_an_early_end():
+    both, begun = threading.Barrier(2, timeout=20), []
+
+    def meet(number):
+        begun.append(number)
+        if number < 2:
+            both.wait()  # it would time out if the other one waited for this one to end
+        return number
+
+    outcomes = each_in_order(meet, range(50), 2)
+    assert next(outcomes)() == 0
+    outcomes.close()
+    assert len(begun) < 6
