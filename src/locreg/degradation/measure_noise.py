@@ -126,20 +126,19 @@ def measure_noise(
     places = _measure(x[0], known)
     if len(places.weight) < _FEWEST_PLACES or not places.weight.any():
         return MeasuredNoise(kind="white", level=white)
-    usual, lowered = math.exp(places.mean()), places.share_of_noise()
+    usual, groups = math.exp(places.mean()), _by_brightness(places)
     independent = white >= _WHITE_SHARE * usual
-    if grey:  # its texture also fills the smallest eigenvalues
-        white = min(white, lowered * usual)
-    groups = _by_brightness(places)
     growth = _fit_growth(groups)
     if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
         found = growing_noise(x, growth.gain, growth.read_noise, known)
         return found.scaled_to(white) if independent else found
+    share = places.share_of_noise()
     if kind == "white" or (kind == "auto" and independent):
-        return MeasuredNoise(kind="white", level=white)
+        # In grey, the texture of a scene also fills the smallest eigenvalues.
+        return MeasuredNoise(kind="white", level=min(white, share * usual) if grey else white)
     # A root mean square is at least the geometric mean; if it is not, the groups' weights differ.
-    level = max(groups.root_mean_square(), usual)
-    return MeasuredNoise(kind="camera", level=lowered * level)
+    level = share * max(groups.root_mean_square(), usual)
+    return MeasuredNoise(kind="camera", level=level)
 
 
 def growing_noise(
