@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from conftest import random_image
 from locreg.regularizer.borders import pad, pad_adjoint
-from locreg.regularizer.mirror import mirror_indices, mirrored, mirrored_adjoint
+from locreg.regularizer.mirror import mirror_indices
 
 sizes = st.integers(1, 23)
 
@@ -17,19 +17,6 @@ def test_pad_adjoint_is_the_adjoint_of_pad(height, width, field):
     z = random_image(1, 2, height + field - 1, width + field - 1, seed=1)
     left, right = (pad(x, field) * z).sum(), (x * pad_adjoint(z, height, width, field)).sum()
     assert abs(left - right) <= 1e-12 * pad(x, field).norm() * z.norm()
-
-
-@given(height=sizes, width=sizes, field=st.integers(1, 17))
-def test_arrays_are_mirrored_like_tensors(height, width, field):
-    x = random_image(1, 2, height, width)
-    z = random_image(1, 2, height + field - 1, width + field - 1, seed=1)
-    np.testing.assert_array_equal(mirrored(x.numpy(), field), pad(x, field).numpy())
-    np.testing.assert_allclose(
-        mirrored_adjoint(z.numpy(), height, width, field),
-        pad_adjoint(z, height, width, field).numpy(),
-        rtol=1e-12,
-        atol=1e-12,
-    )
 
 
 @given(length=st.integers(1, 40), half=st.integers(0, 12))

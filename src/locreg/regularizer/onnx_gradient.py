@@ -8,12 +8,13 @@ waits for another within a layer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from locreg.engine.session import run_all, session, usable_cores
-from locreg.regularizer.mirror import mirrored, mirrored_adjoint
+from locreg.regularizer.mirror import mirror_indices
 from locreg.regularizer.onnx_graph import gradient_model, scores_model
 from locreg.regularizer.stored_critic import StoredCritic
 from locreg.regularizer.tiles import score_size, tiles, window
@@ -45,21 +46,16 @@ class OnnxGradient:
             level: the noise level, for a noise-conditioned critic.
             tile: side of a tile, in scores. It changes speed and memory, not the result.
         """
-        field, (height, width) = self.critic.receptive_field, x.shape[-2:]
-        padded = mirrored(x, field)
-        value, gradient = np.zeros(len(x)), np.zeros_like(padded)
+        value, gradient = np.zeros(len(x)), np.zeros(x.shape, x.dtype)  # in the order of C
         given = {} if level is None else {"level": np.asarray(level, np.float32)}
-        places = [
-            (image, slice(None), *of_tile)
-            for image in range(len(x))
-            for _, of_tile in _windows(self.critic, padded, tile)
-        ]
-        inputs = ({"window": np.ascontiguousarray(padded[p])[None], **given} for p in places)
+        windows = list(_windows(self.critic, x, tile))
+        inputs = ({"window": of.pixels(image)[None], **given} for image in x for of in windows)
         results = run_all(self._session, inputs, self._workers)
-        for place, (tile_value, tile_gradient) in zip(places, results, strict=True):
-            value[place[0]] += tile_value[0]
-            gradient[place] += tile_gradient[0]
-        return value, mirrored_adjoint(gradient, height, width, field)
+        for number, (tile_value, tile_gradient) in enumerate(results):
+            image, of = divmod(number, len(windows))
+            value[image] += tile_value[0]
+            windows[of].add(gradient[image], tile_gradient[0])
+        return value, gradient
 
 
 def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
@@ -67,22 +63,67 @@ def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
 
     h is H divided by the stride of the critic, rounded up. The critic has no noise level as input.
     """
-    padded = mirrored(x, critic.receptive_field)
-    windows = list(_windows(critic, padded, tile))
-    inputs = ({"window": np.ascontiguousarray(padded[:, *place])[None]} for _, place in windows)
-    size = score_size(padded.shape[1:], critic.receptive_field, critic.stride)
+    windows = list(_windows(critic, x, tile))
+    inputs = ({"window": of.pixels(x)[None]} for of in windows)
+    size = _map_size(critic, x)
     scores = np.empty(size, np.float32)
     results = run_all(session(scores_model(critic)), inputs, usable_cores())
-    for (of_scores, _), (result,) in zip(windows, results, strict=True):
-        scores[of_scores] = result[0, 0]
+    for of, (result,) in zip(windows, results, strict=True):
+        scores[of.scores] = result[0, 0]
     return scores
 
 
-_Place = tuple[slice, slice]
+@dataclass(frozen=True)
+class _Window:
+    """The pixels that a tile of scores depends on, in an image that is mirrored at its borders.
+
+    Attributes:
+        scores: rows and columns of the tile in the score map.
+        rows, columns: of its pixels in the image, some twice at a border.
+    """
+
+    scores: tuple[slice, slice]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @property
+    def _inside(self) -> tuple[slice, slice, slice] | None:
+        """The place of the window in the image; None if it is mirrored."""
+        spans = [slice(int(line[0]), int(line[-1]) + 1) for line in (self.rows, self.columns)]
+        if any(s.stop - s.start != len(line) or (np.diff(line) != 1).any()
+               for s, line in zip(spans, (self.rows, self.columns), strict=True)):  # fmt: skip
+            return None
+        return slice(None), spans[0], spans[1]
+
+    def pixels(self, x: Array) -> Array:
+        """The window of an image x (C, H, W)."""
+        inside = self._inside
+        window = x[:, self.rows[:, None], self.columns] if inside is None else x[inside]
+        return np.ascontiguousarray(window)
+
+    def add(self, total: Array, values: Array) -> None:
+        """Add the values of the window to their pixels, the adjoint of `pixels`."""
+        inside = self._inside
+        if inside is None:
+            places = self.rows[:, None] * total.shape[2] + self.columns
+            for channel, added in zip(total.reshape(len(total), -1), values, strict=True):
+                np.add.at(channel, places, added)
+        else:
+            total[inside] += values
 
 
-def _windows(critic: StoredCritic, padded: Array, tile: int) -> Iterator[tuple[_Place, _Place]]:
-    """The rows and columns of each tile in the score map, and of its window in a padded image."""
+def _windows(critic: StoredCritic, x: Array, tile: int) -> Iterator[_Window]:
     field, stride = critic.receptive_field, critic.stride
-    for rows, columns in tiles(score_size(padded.shape[-2:], field, stride), tile):
-        yield (rows, columns), (window(rows, field, stride), window(columns, field, stride))
+    of_rows, of_columns = (mirror_indices(n, field) for n in x.shape[-2:])
+    for rows, columns in tiles(_map_size(critic, x), tile):
+        yield _Window(
+            (rows, columns),
+            of_rows[window(rows, field, stride)],
+            of_columns[window(columns, field, stride)],
+        )
+
+
+def _map_size(critic: StoredCritic, x: Array) -> tuple[int, int]:
+    """Height and width of the score map of an image."""
+    field = critic.receptive_field
+    return score_size([n + field - 1 for n in x.shape[-2:]], field, critic.stride)

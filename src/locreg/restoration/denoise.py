@@ -127,7 +127,7 @@ def gradient_steps(
     """
     x, history = y, list[Iterate]()
     for eta in step_sizes(steps):
-        z = x - eta * (x - y)
+        z = y if x is y else x - eta * (x - y)
         value, gradient = energy.array_gradient(z, eta * sigma)
         at_z = _iterate(z, y, lam, value, gradient, eta)
         history.append(at_z)
@@ -135,7 +135,9 @@ def gradient_steps(
             on_step(len(history) - 1, at_z)
         if not np.isfinite(at_z.energy).all():
             return Solution(z, Status.FAILED, tuple(history), len(history))
-        x = z - np.asarray(eta * lam, z.dtype) * gradient
+        gradient *= -eta * lam  # in place, since images may be large
+        gradient += z
+        x = gradient
     status = Status.MAXIMUM_STEPS if np.isfinite(x).all() else Status.FAILED
     return Solution(x, status, tuple(history), len(history))
 
@@ -143,20 +145,25 @@ def gradient_steps(
 def _iterate(
     z: Array, y: Array, lam: float, value: NDArray[np.float64], gradient: Array, eta: float
 ) -> Iterate:
-    residual = z - y
-    data_term = 0.5 * _squares(residual)
+    if z is y:
+        data_term, norm = np.zeros(len(z)), lam * np.sqrt(_squares(gradient))
+    else:
+        residual = z - y
+        data_term = 0.5 * _squares(residual)
+        residual += np.asarray(lam, z.dtype) * gradient
+        norm = np.sqrt(_squares(residual))
     return Iterate(
         energy=data_term + lam * value,
         data_term=data_term,
         regularizer=value,
-        gradient_norm=np.sqrt(_squares(residual + np.asarray(lam, z.dtype) * gradient)),
+        gradient_norm=norm,
         step_size=np.full(len(z), eta),
     )
 
 
 def _squares(x: Array) -> NDArray[np.float64]:
-    """The sum of squares of each image."""
-    return np.array([np.square(image).sum(dtype=np.float64) for image in x])
+    """The sum of squares of each image, row by row, since images may be large."""
+    return np.array([sum(np.square(row).sum(dtype=float) for row in image) for image in x])
 
 
 def _denoise_other_channels(

@@ -124,7 +124,8 @@ def coarse_first(images: NoisyImages) -> Restoration:
     once = replace(at(COARSE_SHARE), solver=GradientStepOptions(steps=1), steps=None)
     coarsened = replace(images, regularizer=regularizer.coarsened(), start=None, observed=None)
     coarse = coarsened.denoised(once)
-    first, begun, seconds = coarse.image, coarse.solution, coarse.seconds
+    first, seconds = coarse.image, coarse.seconds
+    begun = replace(coarse.solution, image=None)
     del coarse  # its residual is as large as the image
     later = on_step and (lambda number, point: on_step(begun.steps + number, point))
     again = replace(images, y=first, regularizer=regularizer.finest(), observed=None, on_step=later)
