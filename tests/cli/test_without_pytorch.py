@@ -44,6 +44,7 @@ def test_photographs_are_denoised_with_a_page(tmp_path, noisy):
     record = json.loads(done.stdout)
     assert record["noise"]["kind"] == "white"
     assert record["removed"] > 0.05
+    assert record["engine"] == "onnxruntime"
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (70, 60)
     (page,) = (tmp_path / "pages").glob("*.html")

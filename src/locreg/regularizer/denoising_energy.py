@@ -41,6 +41,7 @@ class DenoisingEnergy(TrainedRegularizer):
     """
 
     precision: Precision = "float32"
+    engine = "onnxruntime"
 
     def __init__(
         self,

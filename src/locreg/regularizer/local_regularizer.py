@@ -59,6 +59,7 @@ class LocalRegularizer(TrainedRegularizer, nn.Module):
     """
 
     explicit_prior = True
+    engine = "torch"
 
     def __init__(
         self,

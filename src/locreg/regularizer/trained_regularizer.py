@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,14 @@ class TrainedRegularizer(ABC):
         calibration: how lam follows from sigma; None: not calibrated.
         precision: precision of the convolutions.
         symmetric: whether R is averaged over the 8 flips and turns of the image.
+        engine: what computes the convolutions.
     """
 
     criterion: CriterionRecord | None
     calibration: Calibration | None
     precision: Precision
     symmetric: bool
+    engine: ClassVar[str]
 
     @property
     @abstractmethod

@@ -29,6 +29,7 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "learned": file.regularizer.learned_level is not None,
         "ensemble": file.regularizer.symmetric,
         "precision": file.regularizer.precision,
+        "engine": file.regularizer.engine,
         "noise": None if noise is None else asdict(noise),
         "removed": _removed(restoration.residual),
         "sigma": restoration.sigma,
