@@ -123,7 +123,7 @@ def by_autograd(name: str, x: NDArray[np.float32]) -> Callable[[], Any]:
 
     from locreg.regularizer.local_regularizer import load
 
-    critics = [part.at(LEVEL) for part in load(name).critic.parts()]
+    critics = [part.at(LEVEL).requires_grad_(False) for part in load(name).critic.parts()]
 
     def run() -> Any:
         y = torch.from_numpy(x).requires_grad_()

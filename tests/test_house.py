@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "locreg"
-HEAVY = {"deepinv", "matplotlib", "numpy", "pyvips", "safetensors", "scipy", "torch"}
+HEAVY = {"deepinv", "matplotlib", "numpy", "onnx", "onnxruntime", "pyvips", "safetensors"}
+HEAVY |= {"scipy", "torch"}
 
 # From the bottom to the top; what stands together must not import each other.
 FLOORS = [

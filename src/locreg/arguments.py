@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from locreg.errors import LocregError, UsageError
+from locreg.errors import INSTALL_PYTORCH, LocregError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -74,9 +74,13 @@ def _may_have_gpu() -> bool:
     from importlib.util import find_spec
     from pathlib import Path
 
+    if "torch" in sys.modules:  # then it is quick to ask
+        return True
     if find_spec("torch") is None:
         return False
-    linux = Path("/proc/driver/nvidia").exists() or Path("/dev/dxg").exists()  # dxg: in WSL
+    # Of NVIDIA, in Windows' Linux, of AMD, and of small boards.
+    signs = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
+    linux = any(Path(sign).exists() for sign in signs)
     return linux or (sys.platform == "win32" and find_library("nvcuda") is not None)
 
 
@@ -84,10 +88,12 @@ def torch_device(name: Device) -> torch.device:
     """The device to compute on; ``auto`` is CUDA if there is a CUDA device, else the CPU.
 
     Raises:
-        LocregError: when CUDA is requested and there is no CUDA device.
+        LocregError: when CUDA is requested and there is no CUDA device, or no PyTorch.
     """
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise LocregError(f"Computing on a GPU needs PyTorch: {INSTALL_PYTORCH}") from None
     if name == "cuda" and not torch.cuda.is_available():
         raise LocregError("No CUDA device was found: use --device cpu.")
     if name == "auto":

@@ -17,5 +17,7 @@ def as_array(x: Tensor | Array) -> Array:
     """An array with the values of an array or tensor; not a copy, unless x is on a GPU."""
     if isinstance(x, np.ndarray):
         return x
+    if str(x.dtype) == "torch.bfloat16":  # which numpy does not know
+        x = x.float()
     array: Array = x.detach().cpu().numpy()
     return array

@@ -14,7 +14,8 @@ import sys
 from importlib.machinery import PathFinder
 
 find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *rest: None if name == "torch" else find(name, *rest)
+hidden = ("deepinv", "scipy", "torch", "torchmetrics", "torchvision")
+PathFinder.find_spec = lambda name, *rest: None if name in hidden else find(name, *rest)
 sys.argv[0] = "locreg"
 from locreg.cli.main import main
 main()
@@ -105,7 +106,7 @@ def test_a_broken_or_old_onnx_runtime_is_named(tmp_path, noisy, trouble, words):
 def test_too_little_memory_is_said(tmp_path, noisy):
     """The limit is on addresses, of which libraries take much more than they use."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2)"
-    Image.open(noisy).resize((900, 900)).save(tmp_path / "large.png")
+    Image.open(noisy).resize((5000, 4000)).save(tmp_path / "large.png")
     target = tmp_path / "out.png"
     done = locreg("denoise", tmp_path / "large.png", "-o", target, first=limit)
     assert done.returncode == 1, done.stderr

@@ -149,3 +149,9 @@ def test_how_noise_grows_does_not_depend_on_missing_pixels(photograph):
     ]
     assert found[0] == found[1]
     assert found[0].gain == pytest.approx(0.004, rel=0.4)
+
+
+def test_a_large_thin_image_is_measured(scene):
+    thin = scene[..., :16, :400].repeat(1, 1, 1, 100)
+    y = add_noise(thin, 0.1, 0)
+    assert measure_noise(y).level == pytest.approx(0.1, rel=0.1)

@@ -12,8 +12,10 @@ from PIL import Image
 
 from conftest import conditioned_critic
 from locreg.errors import LocregError, UsageError
+from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.denoising_energy import load_energy
 from locreg.regularizer.export_denoiser import export_denoiser
+from locreg.regularizer.layers import Layer
 from locreg.regularizer.weights import Weights, save_weights
 from locreg.restoration.denoise import denoise
 from locreg.restoration.options import RestoreOptions
@@ -78,7 +80,16 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         export_denoiser("denoise-rgb", tmp_path / "new.onnx", 0)
     with pytest.raises(LocregError, match="does not exist"):
         export_denoiser("denoise-rgb", tmp_path / "none" / "new.onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["old.onnx"]
+    layers = (
+        Layer(channels=4, stride=3, activation="silu"),
+        Layer(channels=1, activation="identity"),
+    )
+    strided = PatchCritic(layers, in_channels=1, noise_conditioned=True)
+    save_weights(Weights(critic=strided), tmp_path / "strided.safetensors")
+    with pytest.raises(LocregError, match="strides that do not divide 128"):
+        export_denoiser(tmp_path / "strided.safetensors", tmp_path / "new.onnx")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["old.onnx", "strided.safetensors"]
 
 
 def test_the_lines_in_the_pages_run(tmp_path, photograph):

@@ -103,3 +103,13 @@ def test_a_critic_and_its_file_describe_the_same():
     critic = PatchCritic(in_channels=1, generator=torch.Generator().manual_seed(3))
     x = random_image(1, 1, 30, 30).float()
     torch.testing.assert_close(PatchCritic.of(critic.stored())(x), critic(x), rtol=0, atol=0)
+
+
+def test_a_critic_of_one_layer_is_coarsened():
+    critic = PatchCritic((Layer(channels=1, activation="identity"),), in_channels=1)
+    x = random_image(1, 1, 30, 30).float()
+    scores = critic.coarsened()(x)
+    low = torch.nn.functional.conv2d(
+        x, torch.outer(*[torch.tensor([1.0, 3, 3, 1]) / 8] * 2)[None, None], stride=2
+    )
+    torch.testing.assert_close(scores, 4 * critic(low))

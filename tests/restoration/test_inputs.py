@@ -6,7 +6,9 @@ import torch
 
 from conftest import conditioned_critic, random_image
 from locreg.errors import LocregError, UsageError
+from locreg.regularizer.denoising_energy import load_energy
 from locreg.regularizer.local_regularizer import LocalRegularizer
+from locreg.restoration.denoise import denoise
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.restore import restore
 from locreg.restoration.tasks import upscale
@@ -60,12 +62,28 @@ def test_what_does_not_hold_floats_is_refused(regularizer, y, words):
 
 
 @pytest.mark.parametrize("shape", [(20, 24), (20, 24, 3), (3, 20, 24), (1, 20, 24, 3)])
-def test_the_sentence_about_a_shape_gives_the_right_one(regularizer, shape):
-    y = np.full(shape, 0.5, np.float32)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_the_sentence_about_a_shape_gives_the_right_one(regularizer, shape, kind):
+    y = kind(np.full(shape, 0.5, np.float32))
     for task in (restore, upscale):
         with pytest.raises(LocregError, match=r"must have the shape \(B, C, H, W\)") as caught:
             task(y, regularizer, options=OPTIONS)
     way = str(caught.value).split("such as ")[1].rstrip(".")
-    right = eval(way, {"torch": torch, "y": y})  # the sentence is ours
-    assert right.dim() == 4
+    right = eval(way, {"y": y})  # the sentence is ours
+    assert right.ndim == 4
     assert right.shape[-2:] == (20, 24)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])
+def test_an_energy_without_pytorch_takes_every_array_of_floats(kind):
+    y = random_image(1, 3, 20, 24).numpy()
+    options = RestoreOptions(sigma=0.1)
+    expected = denoise(y.astype(np.float32), load_energy("denoise-rgb"), options).image
+    found = denoise(y.astype(kind), load_energy("denoise-rgb"), options)
+    np.testing.assert_allclose(found.image, expected, rtol=0, atol=2e-3)
+    assert found.solution.steps == 1
+
+
+def test_images_without_pixels_are_refused():
+    with pytest.raises(LocregError, match="no pixels"):
+        denoise(np.zeros((1, 3, 0, 5), np.float32), load_energy("denoise-rgb"))

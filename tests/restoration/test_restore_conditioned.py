@@ -213,6 +213,18 @@ def test_a_grey_image_is_restored_as_three_equal_channels():
     torch.testing.assert_close(found.residual, y - found.image)
     with pytest.raises(LocregError, match="image is grey"):
         restore(y, colour_regularizer(), options=options)
+    ruled = RestoreOptions(sigma=0.1, lam="discrepancy")
+    assert restore(y, colour_regularizer(kinds="real"), options=ruled).image.shape == y.shape
+
+
+def test_a_learned_level_comes_before_an_estimate():
+    y = random_image(1, 3, 12, 9, dtype=torch.float32)
+    found = restore(y, colour_regularizer(level=0.1), estimate=lambda _: 0.2)
+    assert found.sigma == 0.1
+    assert found.parts == ()
+    steps = []
+    restore(y, colour_regularizer(level=0.1), on_step=lambda _, point: steps.append(point))
+    assert isinstance(steps[0].energy, torch.Tensor)
 
 
 def test_known_noise_is_not_measured_again():

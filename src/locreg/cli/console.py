@@ -16,15 +16,23 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 def say(sentence: str) -> None:
     """Print a sentence for the user to standard error."""
-    print(f"locreg: {sentence}", file=sys.stderr)
+    with _without_bar():
+        print(f"locreg: {sentence}", file=sys.stderr)
 
 
 def show(line: str) -> None:
     """Print a result to standard output; do not fail if its reader, such as head, has stopped."""
     try:
-        print(line, flush=True)
+        with _without_bar():
+            print(line, flush=True)
     except BrokenPipeError:
         discard_output()
+
+
+def _without_bar() -> contextlib.AbstractContextManager[None]:
+    """Take away progress bars while something is printed."""
+    tqdm = sys.modules.get("tqdm")  # without it, there is no bar
+    return tqdm.tqdm.external_write_mode() if tqdm else contextlib.nullcontext()
 
 
 def discard_output() -> None:

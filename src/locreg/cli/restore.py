@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes, Positional
 
+from locreg.arguments import uses_gpu
 from locreg.cli.console import DONE, FAILED, Progress, counted, say, show
 from locreg.cli.settings import Output, Settings
 from locreg.restoration.options import ANTIALIASING, Border, Pages
@@ -31,8 +32,8 @@ class _RestoreCommand:
     """Quality of JPEG and WebP files, from 1 to 100; by default 95 for JPEG, and WebP without
     loss."""
     workers: int | None = None
-    """How many images of a folder are restored at once; by default 2 for denoising, else 1.
-    Each needs memory of its own."""
+    """How many images of a folder are restored at once; by default 2 for denoising on
+    the processor, else 1.    Each needs memory of its own."""
     axes: str | None = None
     """Axes of TIFF files of several pages that do not say them: ZYX (depth), TYX (time) or CYX
     (channels)."""
@@ -40,6 +41,12 @@ class _RestoreCommand:
     """together: the pages of a TIFF file have one noise level for each channel; independent: a
     level for each page, as for scans."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def _workers(self, task: FileTask) -> int:
+        """How many images are restored at once: several would share the memory of a GPU."""
+        if self.workers is not None:
+            return self.workers
+        return 2 if task.denoises and not uses_gpu(self.settings.device) else 1
 
     def _restore(self, task: FileTask) -> int:
         """Restore every image that is not there yet, and report each one."""
@@ -53,7 +60,7 @@ class _RestoreCommand:
             overwrite=self.overwrite,
             quality=self.quality,
             axes=self.axes,
-            workers=(2 if task.denoises else 1) if self.workers is None else self.workers,
+            workers=self._workers(task),
             pages=self.pages,
         )
         weights = LoadedWeights(options)

@@ -173,6 +173,8 @@ def _windows(x: Array) -> Iterator[Array]:
 
     The border of an image smaller than the network's field is repeated.
     """
+    missing = [max(FIELD - n, 0) for n in x.shape[1:]]
+    x = np.pad(x, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
     height, width = x.shape[1:]
     if height * width > _MOST_PIXELS:
         apart = _WINDOW * math.sqrt(height * width / _MOST_PIXELS)
@@ -184,8 +186,7 @@ def _windows(x: Array) -> Iterator[Array]:
             for left in lefts:
                 yield x[:, top : top + _WINDOW, left : left + _WINDOW]
         return
-    missing = [max(FIELD - n, 0) for n in (height, width)]
-    yield np.pad(x, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+    yield x
 
 
 def _spoilt(x: Array) -> Array:

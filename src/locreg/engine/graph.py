@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-OPSET, IR_VERSION = 17, 8  # onnxruntime 1.14 and later read them
+from locreg.errors import LocregError
+
+try:
+    from onnx import TensorProto, helper, numpy_helper
+except ImportError as error:
+    raise LocregError(
+        f"onnx cannot be loaded ({error}): reinstall it by pip install --force-reinstall onnx."
+    ) from None
+
+OPSET, IR_VERSION = 17, 8  # exported files run in ONNX Runtime from 1.14 on
 
 
 class Graph:

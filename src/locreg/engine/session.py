@@ -28,9 +28,11 @@ if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < _OLDEST:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use, at most ``OMP_NUM_THREADS`` if that is set."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, max(int(limit), 1)) if limit.isdigit() else cores
 
 
 @lru_cache(maxsize=16)

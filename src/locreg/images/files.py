@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock, RLock
 
 from locreg.errors import LocregError, UsageError
 
@@ -93,9 +94,16 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(here, name) for name in names)
 
 
+# Decoders warn through loggers and settings of the whole process, so one file is read at a time.
+READING = RLock()
+
+_ASKING = Lock()  # the mask can only be read by setting it, for all threads
+
+
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ASKING:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

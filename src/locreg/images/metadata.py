@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
+from locreg.images.files import READING
 from locreg.images.photoshop import MOST_IN_JPEG, with_iptc
 from locreg.images.png_chunks import Chunk, means_colours, texts_of
 
@@ -272,7 +273,7 @@ def _parsed(exif: bytes) -> Exif:
 
     parsed = Image.Exif()
     # A damaged one makes the library warn, or raise almost anything.
-    with contextlib.suppress(Exception), warnings.catch_warnings():
+    with READING, contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parsed.load(exif)
     return parsed

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
+from locreg.images.files import READING
 from locreg.images.metadata import (
     EXIF,
     GPS,
@@ -95,7 +96,7 @@ def read_tiff(content: bytes, name: object) -> tuple[Samples, Metadata, TiffForm
         LocregError: when the file is damaged, or holds several pictures or one that is neither
             grey, RGB nor measured channels.
     """
-    with opened_tiff(io.BytesIO(content), name) as file, refusing_damage(name):
+    with opened_tiff(io.BytesIO(content), name) as file, READING, refusing_damage(name):
         page = _only_page(file, name)
         samples, form = read_page(page, name)
         return samples, page_metadata(page, exif_of_tiff(content)), form
@@ -107,7 +108,7 @@ def channels_of_tiff(content: bytes, name: object) -> int:
     Raises:
         LocregError: as `read_tiff`, as far as the header shows it.
     """
-    with opened_tiff(io.BytesIO(content), name) as file, refusing_damage(name):
+    with opened_tiff(io.BytesIO(content), name) as file, READING, refusing_damage(name):
         page = _only_page(file, name)
         form = _form(page, name)
         if form.photometric == _PALETTE:
@@ -126,7 +127,7 @@ def opened_tiff(content: io.BytesIO | Path, name: object) -> Iterator[TiffFile]:
     import tifffile
 
     with _silent():
-        with refusing_damage(name):
+        with READING, refusing_damage(name):
             file = tifffile.TiffFile(content)
         with file:
             yield file
@@ -152,7 +153,7 @@ def read_page(page: TiffPage, name: object) -> tuple[Samples, TiffForm]:
     form = _form(page, name)
     _check_storage(page, name)
     try:
-        with _refusing_complaints(name):
+        with READING, _refusing_complaints(name):
             values = np.asarray(page.asarray())
     except MemoryError:
         raise LocregError(f"{name} does not fit into the memory, or is damaged.") from None
@@ -168,18 +169,27 @@ def read_page(page: TiffPage, name: object) -> tuple[Samples, TiffForm]:
     return Samples(np.ascontiguousarray(values), form.in_colour, form.has_alpha), form
 
 
+_SILENCED: list[bool] = []  # for each open file, whether the log was heard before
+
+
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """What the library logs is not for the user."""
-    log = logging.getLogger("tifffile")
-    before, log.propagate = log.propagate, False
-    nowhere = logging.NullHandler()
+    log, nowhere = logging.getLogger("tifffile"), logging.NullHandler()
     log.addHandler(nowhere)
+    with READING:
+        _SILENCED.append(log.propagate)
+        log.propagate = False
     try:
         yield
     finally:
+        with READING:
+            before = _SILENCED.pop(0)
+            if _SILENCED:  # another file is open: it hands on what was before
+                _SILENCED[0] = before
+            else:
+                log.propagate = before
         log.removeHandler(nowhere)
-        log.propagate = before
 
 
 @contextlib.contextmanager

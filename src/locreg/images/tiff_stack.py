@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from locreg.errors import LocregError
+from locreg.images.files import READING
 from locreg.images.metadata import EXIF, GPS, Metadata
 from locreg.images.read_tiff import (
     MAGIC,
@@ -54,7 +55,7 @@ class TiffStack:
         """
         page = self.pages[number]
         name = f"{self.path}, plane {number + 1}"
-        with refusing_damage(name):
+        with READING, refusing_damage(name):
             samples, form = read_page(page, name)
             return samples, page_metadata(page, None), form
 
@@ -79,7 +80,7 @@ def is_stack(path: Path) -> bool:
         with path.open("rb") as file:
             if not file.read(4).startswith(MAGIC):
                 return False
-        with opened_tiff(path, path) as tiff, refusing_damage(path):
+        with opened_tiff(path, path) as tiff, READING, refusing_damage(path):
             return len(full_pages(tiff, path)) > 1
     except OSError as error:
         raise LocregError(f"{path} cannot be read: {error.strerror}.") from None
@@ -99,7 +100,7 @@ def opened_stack(path: Path, axes: str | None, *, independent: bool) -> Iterator
             of several files that belong together.
     """
     with opened_tiff(path, path) as file:
-        with refusing_damage(path):
+        with READING, refusing_damage(path):
             pages = full_pages(file, path)
             if planes_in_one_page(file, pages[0]) > len(pages):
                 raise LocregError(

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from locreg.arrays import as_array
 from locreg.errors import LocregError
 from locreg.regularizer.activations import activate
 from locreg.regularizer.layers import Layer, receptive_field, standard_layers, total_stride
-from locreg.regularizer.stored_critic import StoredCritic, check_linear_end
+from locreg.regularizer.stored_critic import StoredCritic, check_layers, check_linear_end
 
 
 class PatchCritic(nn.Module):
@@ -52,10 +53,7 @@ class PatchCritic(nn.Module):
         self.layers = standard_layers() if layers is None else tuple(layers)
         self.in_channels = in_channels
         self.noise_conditioned = noise_conditioned
-        if not self.layers or self.layers[-1].outputs != 1:
-            raise LocregError("The last layer of a critic must have exactly one output.")
-        if noise_conditioned and not self.layers[0].bias:
-            raise LocregError("The first layer of a noise-conditioned critic must have a bias.")
+        check_layers(self.layers, noise_conditioned=noise_conditioned)
         generator = generator or torch.Generator().manual_seed(0)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterDict()
@@ -115,15 +113,15 @@ class PatchCritic(nn.Module):
 
     def stored(self) -> StoredCritic:
         """This critic as a file holds it."""
-        arrays = {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+        arrays = {name: as_array(tensor) for name, tensor in self.state_dict().items()}
         return StoredCritic.of(self.describe(), arrays)
 
     @classmethod
     def of(cls, stored: StoredCritic) -> PatchCritic:
         """The critic that a file holds."""
         critic = cls.from_description(stored.describe())
-        arrays = stored.arrays().items()
-        critic.load_state_dict({name: torch.from_numpy(array) for name, array in arrays})
+        tensors = {name: torch.from_numpy(array) for name, array in stored.arrays().items()}
+        critic.to(tensors["weights.0"].dtype).load_state_dict(tensors)
         return critic
 
     def silence(self) -> None:

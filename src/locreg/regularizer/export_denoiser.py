@@ -9,7 +9,7 @@ from pathlib import Path
 from locreg.errors import LocregError, UsageError
 from locreg.images.files import write_atomically
 from locreg.regularizer.denoising_energy import DenoisingEnergy
-from locreg.regularizer.onnx_denoiser import denoiser_model
+from locreg.regularizer.onnx_denoiser import TILE, denoiser_model
 from locreg.regularizer.stored_critic import StoredCritic, coarsened
 from locreg.regularizer.stored_weights import read_weights
 from locreg.version import __version__
@@ -46,8 +46,13 @@ def export_denoiser(name_or_path: str | Path, output: Path, steps: int | None = 
             "denoising energy, such as denoise-rgb."
         )
     energy = DenoisingEnergy.of(weights)
-    steps = steps or energy.trained_steps
+    if steps is None:  # a learned level was found with one step
+        steps = 1 if energy.learned_level is not None else energy.trained_steps
     parts = [coarsened(critic, k) for k, critic in enumerate(weights.scales)]
+    if any(TILE % part.stride for part in parts):
+        raise LocregError(
+            f"{name_or_path} has strides that do not divide {TILE}: it cannot be exported."
+        )
     levels = energy.learned_level if energy.noise_range is None else energy.noise_range
     model = denoiser_model(
         weights.scales,
@@ -66,7 +71,7 @@ def export_denoiser(name_or_path: str | Path, output: Path, steps: int | None = 
 
 
 def checksum(scales: Sequence[StoredCritic]) -> str:
-    """The SHA-256 of all weights and biases, in the order of the scales and layers."""
+    """The SHA-256 of all weights and biases, scale by scale, in the order of their names."""
     digest = hashlib.sha256()
     for scale in scales:
         for name, array in sorted(scale.arrays().items()):

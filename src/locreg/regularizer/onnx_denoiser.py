@@ -17,7 +17,7 @@ from locreg.regularizer.onnx_graph import add_gradient
 from locreg.regularizer.stored_critic import StoredCritic, coarsened
 from locreg.solvers.options import step_sizes
 
-_TILE = 128  # side of a tile in pixels; a multiple of all strides
+TILE = 128  # side of a tile in pixels, which the strides must divide
 _ROWS, _COLUMNS = 2, 3  # axes of an image (1, C, H, W)
 
 
@@ -91,14 +91,14 @@ class _Line:
         field, stride = critic.receptive_field, critic.stride
         before = -(-(field - 1) // stride)
         self.stride, self.before, self.front = stride, before, before * stride
-        self.scores = _TILE // stride + before
+        self.scores = TILE // stride + before
         self.window = (self.scores - 1) * stride + field
         self.size = add("Shape", x, start=axis, end=axis + 1)
         self.length = add("Add", self.size, number(field - 1))
         self.sources = self._sources(field)
         # Whole tiles: the last one may reach beyond the mirrored line.
-        self.tiles = add("Div", add("Add", self.length, number(_TILE - 1)), number(_TILE))
-        covered = add("Mul", self.tiles, number(_TILE))
+        self.tiles = add("Div", add("Add", self.length, number(TILE - 1)), number(TILE))
+        covered = add("Mul", self.tiles, number(TILE))
         self.end = add("Sub", add("Add", covered, number(field - stride)), self.length)
         self.last_score = add("Div", add("Sub", self.length, number(field)), number(stride))
 
@@ -150,7 +150,7 @@ def _tiles(
     number = body.add("Unsqueeze", f"{prefix}tile", body.constant([0], np.int64))
     row = body.add("Div", number, columns.tiles)
     column = body.add("Sub", number, body.add("Mul", row, columns.tiles))
-    side = body.constant([_TILE], np.int64)
+    side = body.constant([TILE], np.int64)
     top, left = body.add("Mul", row, side), body.add("Mul", column, side)
     axes = body.constant([_ROWS, _COLUMNS], np.int64)
     corner = body.add("Concat", top, left, axis=0)
@@ -170,16 +170,16 @@ def _tiles(
         ],
         [
             tensor(f"{prefix}on", kind=TensorProto.BOOL),
-            tensor(f"{prefix}result", critic.in_channels, _TILE, _TILE),
+            tensor(f"{prefix}result", critic.in_channels, TILE, TILE),
         ],
     )
     add, constant = graph.add, graph.constant
     count = add("Squeeze", add("Mul", rows.tiles, columns.tiles))
     always = constant(np.array(True), np.bool_)
     stacked = add("Loop", count, always, body=inner_graph)
-    split = constant([critic.in_channels, _TILE, _TILE], np.int64)
+    split = constant([critic.in_channels, TILE, TILE], np.int64)
     grid = add("Concat", rows.tiles, columns.tiles, split, axis=0)
     ordered = add("Transpose", add("Reshape", stacked, grid), perm=[2, 0, 3, 1, 4])
     whole = constant([1, critic.in_channels], np.int64)
-    size = add("Mul", add("Concat", rows.tiles, columns.tiles, axis=0), constant([_TILE], np.int64))
+    size = add("Mul", add("Concat", rows.tiles, columns.tiles, axis=0), constant([TILE], np.int64))
     return add("Reshape", ordered, add("Concat", whole, size, axis=0))

@@ -46,7 +46,7 @@ class OnnxGradient:
             level: the noise level, for a noise-conditioned critic.
             tile: side of a tile, in scores. It changes speed and memory, not the result.
         """
-        value, gradient = np.zeros(len(x)), np.zeros(x.shape, x.dtype)  # in the order of C
+        value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
         given = {} if level is None else {"level": np.asarray(level, np.float32)}
         windows = list(_windows(self.critic, x, tile))
         inputs = ({"window": of.pixels(image)[None], **given} for image in x for of in windows)
@@ -55,7 +55,7 @@ class OnnxGradient:
             image, of = divmod(number, len(windows))
             value[image] += tile_value[0]
             windows[of].add(gradient[image], tile_gradient[0])
-        return value, gradient
+        return value, gradient.astype(x.dtype, copy=False)
 
 
 def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
@@ -99,7 +99,7 @@ class _Window:
         """The window of an image x (C, H, W)."""
         inside = self._inside
         window = x[:, self.rows[:, None], self.columns] if inside is None else x[inside]
-        return np.ascontiguousarray(window)
+        return np.ascontiguousarray(window, np.float32)
 
     def add(self, total: Array, values: Array) -> None:
         """Add the values of the window to their pixels, the adjoint of `pixels`."""

@@ -54,6 +54,7 @@ class StoredCritic:
                 for index, layer in enumerate(layers)
             ),
         )
+        check_layers(layers, noise_conditioned=critic.noise_conditioned)
         inputs = critic.in_channels + critic.noise_conditioned
         for layer, weight, bias in zip(layers, critic.weights, critic.biases, strict=True):
             fits = bias is None or bias.shape == (layer.channels,)
@@ -101,12 +102,27 @@ class StoredCritic:
         check_linear_end(self.layers, "To be coarsened, a critic")
         first, last = self.layers[0], self.biases[-1]
         wider = replace(first, kernel=2 * first.kernel + 2, stride=2 * first.stride)
+        weights = [_spread(self.weights[0]), *self.weights[1:]]
+        weights[-1] = 4 * weights[-1]
         return replace(
             self,
             layers=(wider, *self.layers[1:]),
-            weights=(_spread(self.weights[0]), *self.weights[1:-1], 4 * self.weights[-1]),
+            weights=tuple(weights),
             biases=(*self.biases[:-1], None if last is None else 4 * last),
         )
+
+
+def check_layers(layers: tuple[Layer, ...], *, noise_conditioned: bool) -> None:
+    """Check that layers make up a critic.
+
+    Raises:
+        LocregError: when the last layer has not exactly one output, or the first layer of a
+            noise-conditioned critic has no bias.
+    """
+    if not layers or layers[-1].outputs != 1:
+        raise LocregError("The last layer of a critic must have exactly one output.")
+    if noise_conditioned and not layers[0].bias:
+        raise LocregError("The first layer of a noise-conditioned critic must have a bias.")
 
 
 def check_linear_end(layers: tuple[Layer, ...], subject: str) -> None:

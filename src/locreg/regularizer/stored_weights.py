@@ -132,10 +132,13 @@ def _scales(
 ) -> tuple[StoredCritic, ...]:
     if "scales" not in description:
         return (StoredCritic.of(description, arrays),)
-    return tuple(
+    scales = tuple(
         StoredCritic.of(scale, _under(arrays, f"critics.{k}."))
         for k, scale in enumerate(description["scales"])
     )
+    if len(scales) < 2 or len({(s.in_channels, s.noise_conditioned) for s in scales}) > 1:
+        raise LocregError("Several scales need two or more critics with the same inputs.")
+    return scales
 
 
 def _under(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from locreg.arrays import as_array
 from locreg.regularizer.array_file import read_arrays, write_arrays
 
 
@@ -33,5 +34,5 @@ def write_tensors(path: Path, header: Mapping[str, Any], tensors: Mapping[str, T
     Raises:
         LocregError: as `write_arrays`.
     """
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    arrays = {name: as_array(tensor) for name, tensor in tensors.items()}
     write_arrays(path, header, arrays)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from locreg.errors import LocregError
 from locreg.regularizer.criterion_record import CriterionRecord
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.multiscale import Critic, MultiscaleCritic
@@ -39,10 +38,7 @@ def load_weights(name_or_path: str | Path) -> Weights:
     """
     stored = read_weights(name_or_path)
     scales = [PatchCritic.of(scale) for scale in stored.scales]
-    try:
-        critic: Critic = scales[0] if len(scales) == 1 else MultiscaleCritic(scales)
-    except LocregError as error:
-        raise LocregError(f"{name_or_path}: {error}") from None
+    critic: Critic = scales[0] if len(scales) == 1 else MultiscaleCritic(scales)
     critic.requires_grad_(False)
     return Weights(
         critic=critic,

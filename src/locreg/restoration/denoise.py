@@ -82,10 +82,7 @@ def denoise_alike(
     """Denoise images of one noise level: `denoise`, but an estimate is the mean over the images."""
     begin = time.perf_counter()
     check_finite(y)
-    if start is not None:
-        raise UsageError(
-            "Gradient steps start at the image itself: leave start out, or choose another solver."
-        )
+    assert start is None  # gradient steps start at y
     if y.shape[1] != regularizer.in_channels:
         return _denoise_other_channels(y, regularizer, options, observed, on_step)
     if options.sigma == "auto" and regularizer.learned_level is not None:

@@ -42,7 +42,7 @@ def as_images(y: Observation, regularizer: LocalRegularizer) -> Tensor:
         LocregError: when y has another shape.
     """
     images = as_observation(y, regularizer)
-    _check_shape(tuple(images.shape))
+    _check_shape(y)
     return images
 
 
@@ -56,7 +56,7 @@ def as_image_arrays(y: Observation) -> Array:
     if not isinstance(y, np.ndarray):
         y = y.detach().float() if y.element_size() < 4 else y.detach()
     images = _native(as_array(y))
-    _check_shape(images.shape)
+    _check_shape(images)
     return images if images.dtype == np.float64 else images.astype(np.float32, copy=False)
 
 
@@ -89,13 +89,15 @@ def _check_floats(y: Any) -> None:
     raise UsageError(f"y holds values of type {kind}: give floats, where 1 is white{way}.")
 
 
-def _check_shape(shape: tuple[int, ...]) -> None:
+def _check_shape(y: Observation) -> None:
+    shape = tuple(y.shape)
+    if len(shape) == 4 and min(shape[1:]) == 0:
+        raise LocregError(f"The image has no pixels: its shape is {shape}.")
     if len(shape) == 4 and not (shape[3] <= _MOST_CHANNELS < shape[1]):
         return
-    ways = {
-        2: "y[None, None]",
-        3: "y.permute(2, 0, 1)[None]" if shape and shape[-1] <= _MOST_CHANNELS else "y[None]",
-        4: "y.permute(0, 3, 1, 2)",
-    }
-    way = f", such as torch.as_tensor(y){ways[len(shape)][1:]}" if len(shape) in ways else ""
+    turn = "transpose" if isinstance(y, np.ndarray) else "permute"
+    ways = {2: "y[None, None]", 3: "y[None]", 4: f"y.{turn}(0, 3, 1, 2)"}
+    if len(shape) == 3 and shape[-1] <= _MOST_CHANNELS:
+        ways[3] = f"y.{turn}(2, 0, 1)[None]"
+    way = f", such as {ways[len(shape)]}" if len(shape) in ways else ""
     raise LocregError(f"The image must have the shape (B, C, H, W), got {shape}: give it so{way}.")

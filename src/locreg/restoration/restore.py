@@ -16,7 +16,7 @@ from locreg.degradation.operators import LinearOperator, apply_operator, check_o
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image, estimates_noise, of_batch
-from locreg.restoration.channels import each_channel, restores_channels_apart
+from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver, takes_gradient_steps
 from locreg.restoration.denoise import denoise, other_channels
@@ -24,10 +24,10 @@ from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.inputs import Observation, as_images, as_observation, check_finite
 from locreg.restoration.options import RestoreOptions
 from locreg.restoration.other_noise import NoisyImages, way_of
-from locreg.restoration.result import Restoration, in_arrays, with_values
+from locreg.restoration.result import Restoration, in_arrays, iterate_with, with_values
 from locreg.solvers.objective import ConditionedObjective, Objective
 from locreg.solvers.registry import solve, solver_of
-from locreg.solvers.solution import OnStep, Solution
+from locreg.solvers.solution import Iterate, OnStep, Solution
 
 
 def restore(
@@ -45,8 +45,8 @@ def restore(
 
     Args:
         y: the observation (B, C, H, W) in [0, 1], a tensor or an array of floats; avoid clipping
-            its noise. The result is a tensor. With an operator it is
-            (B, ...), in the shape that A returns. Without an operator, a grey regularizer restores
+            its noise. With an operator it is (B, ...), in the shape that A returns. The result
+            holds tensors. Without an operator, a grey regularizer restores
             a colour image channel by channel, and a colour regularizer that was trained on grey
             images too restores three copies of a grey one.
         regularizer: R, such as ``locreg.load("denoise-rgb")``.
@@ -101,16 +101,21 @@ def _denoise(
 ) -> Restoration:
     """`locreg.denoise`, on tensors."""
     if start is not None:
-        raise UsageError(
-            "Gradient steps start at the image itself: leave start out, or choose another solver."
-        )
-    if estimate is not None and estimates_noise(options, regularizer):
+        raise _no_other_start()
+    learned = regularizer.learned_level is not None
+    if estimate is not None and not learned and estimates_noise(options, regularizer):
         levels = [estimate(image[None]) for image in y]
         for level in levels:
             check_estimate(level)
-        options = replace(options, sigma=levels)
+        options = replace(options, sigma=levels if len(levels) > 1 else levels[0])
     seen = None if observed is None else as_array(observed)
-    found = denoise(as_array(y), regularizer, options, observed=seen, on_step=on_step)
+
+    def in_tensor(number: int, point: Iterate) -> None:
+        assert on_step is not None  # it is the caller's condition
+        on_step(number, iterate_with(point, torch.from_numpy))
+
+    called = None if on_step is None else in_tensor
+    found = denoise(as_array(y), regularizer, options, observed=seen, on_step=called)
     return in_tensors(found, y)
 
 
@@ -132,10 +137,8 @@ def restore_alike(
     if not denoising and options.describes_noise:
         raise UsageError("noise, gain and read_noise are for denoising: leave them out.")
     if denoising and y.shape[1] != regularizer.in_channels:
-        if not restores_channels_apart(regularizer, y):
-            raise other_channels(regularizer.in_channels, y.shape[1])
         arguments = (start, observed, estimate, on_step)
-        return _denoise_channels(y, regularizer, options, *arguments)
+        return _denoise_other_channels(y, regularizer, options, *arguments)
     options = _with_learned_sigma(options, regularizer, denoising)
     noise = _noise(y, options, regularizer, estimate, denoising)
     if denoising and noise is not None:
@@ -229,7 +232,7 @@ def _on_arrays(like: Tensor) -> Callable[..., Restoration]:
     return restored
 
 
-def _denoise_channels(
+def _denoise_other_channels(
     y: Tensor,
     regularizer: LocalRegularizer,
     options: RestoreOptions,
@@ -238,12 +241,21 @@ def _denoise_channels(
     estimate: Callable[[Tensor], float] | None,
     on_step: OnStep | None,
 ) -> Restoration:
-    """Denoise the channels of colour images with a grey regularizer."""
+    """Denoise colour images with a grey regularizer, or grey ones with one for both."""
+    converted = each_channel
+    if y.shape[1] == 1 and regularizer.takes_grey:
+        converted = as_colour
+    elif not restores_channels_apart(regularizer, y):
+        raise other_channels(regularizer.in_channels, y.shape[1])
 
     def like(x: Tensor | None, channels: Tensor) -> Tensor | None:
-        return None if x is None else x.expand(y.shape).reshape(channels.shape)
+        if x is None:
+            return None
+        whole = x.expand(y.shape)
+        grey = len(channels) > len(y)
+        return whole.reshape(channels.shape) if grey else whole.expand(channels.shape)
 
-    return each_channel(
+    return converted(
         lambda channels: restore_alike(
             channels,
             regularizer,
@@ -303,10 +315,7 @@ def _first(
     """Where the solver starts. Also checks the operator, at this image."""
     if operator is None:
         if start is not None and plan.starts_at_observation:
-            raise UsageError(
-                "Gradient steps start at the image itself: leave start out, or choose another "
-                "solver."
-            )
+            raise _no_other_start()
         if start is not None and start.shape != y.shape:
             raise LocregError(
                 f"start must have the shape of the image, {tuple(y.shape)}, got "
@@ -320,3 +329,9 @@ def _first(
 
 def _identity(x: Tensor) -> Tensor:
     return x
+
+
+def _no_other_start() -> UsageError:
+    return UsageError(
+        "Gradient steps start at the image itself: leave start out, or choose another solver."
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event as ThreadEvent
 from threading import Lock
 
 from locreg.arguments import uses_gpu
@@ -21,10 +23,10 @@ from locreg.restoration.restore_image_file import (
     Events,
     LoadedWeights,
     RestoredFile,
-    no_progress,
     restore_image_file,
 )
 from locreg.restoration.restore_stack_file import restore_stack_file
+from locreg.solvers.solution import OnStep
 from locreg.version import __version__
 
 
@@ -81,46 +83,78 @@ def restore_files(
         events.message(_about_left_out(plan.left_out))
     failed = sum(plan.refused.values())
     total = len(plan.jobs) + failed
-    lasting = replace(
-        options, overwrite=False, device="auto", workers=1
-    )  # what a result depends on
+    # What a result depends on.
+    lasting = replace(options, overwrite=False, device="auto", workers=1)
     made_by = (__version__, task.name, task.settings, lasting)
     others = [Path(options.weights), *(() if task.mask_file else task.inputs)]
     finished = Finished(target, made_by, others, task.mask_file) if several else None
     waiting = _waiting(plan.jobs, finished, options.overwrite, total, events)
-    workers = min(options.workers, max(len(waiting), 1))
-    recording = Lock()
+    failed += _restore_all(waiting, task, options, events, weights, finished)
+    return FileCounts(total, len(plan.jobs) - len(waiting), failed)
+
+
+def _restore_all(
+    jobs: list[Job],
+    task: FileTask,
+    options: FileOptions,
+    events: Events,
+    weights: LoadedWeights,
+    finished: Finished | None,
+) -> int:
+    """Do the jobs, some at the same time; returns how many failed.
+
+    ``finished`` is None if a single image was given.
+
+    Raises:
+        UsageError: when a job fails in a way in which every other one would.
+        LocregError: when a single image was given, and fails.
+    """
+    workers = min(options.workers, max(len(jobs), 1))
+    recording, stopped, failed = Lock(), ThreadEvent(), 0
+    if workers > 1:
+        events = replace(events, progress=partial(_until, stopped))
 
     def restored(job: Job) -> RestoredFile:
-        too_large = (
-            f"{job.source} does not fit into the memory of the device {options.device}: choose "
-            "another --device or fewer --workers, or cut the image into parts."
-        )
-        own = events if workers == 1 else replace(events, progress=no_progress)
+        way = "choose another --device" if workers == 1 else "choose fewer --workers"
+        too_large = f"{job.source} does not fit into the memory: {way}, or cut it into parts."
         with out_of_memory_is(too_large):
             restore = restore_stack_file if is_stack(job.source) else restore_image_file
-            file = restore(job, task, options, own, weights)
+            file = restore(job, task, options, events, weights)
         if finished is not None:
             with recording:
                 finished.add(job)
         return file
 
     with (
-        events.several(len(waiting) if workers > 1 else 0) as one_more,
-        contextlib.closing(each_in_order(restored, waiting, workers)) as outcomes,
+        events.several(len(jobs) if workers > 1 else 0) as one_more,
+        contextlib.closing(each_in_order(restored, jobs, workers)) as outcomes,
     ):
-        for outcome in outcomes:
-            try:
-                events.restored(outcome())
-            except UsageError:
-                raise  # every other image would fail in the same way
-            except (LocregError, OSError) as error:
-                if not several:
+        try:
+            for outcome in outcomes:
+                try:
+                    events.restored(outcome())
+                except UsageError:
                     raise
-                failed += 1
-                events.message(f"error: {error}")
-            one_more()
-    return FileCounts(total, len(plan.jobs) - len(waiting), failed)
+                except (LocregError, OSError) as error:
+                    if finished is None:
+                        raise
+                    failed += 1
+                    events.message(f"error: {error}")
+                one_more()
+        finally:
+            stopped.set()
+    return failed
+
+
+@contextlib.contextmanager
+def _until(stopped: ThreadEvent, *_: object) -> Iterator[OnStep]:
+    """No progress, but an end at the next step once it is asked for."""
+
+    def on_step(*_: object) -> None:
+        if stopped.is_set():
+            raise LocregError("interrupted.")
+
+    yield on_step
 
 
 def _waiting(
@@ -148,12 +182,14 @@ def _waiting(
 
 def _once(message: Callable[[str], None]) -> Callable[[str], None]:
     """Pass each sentence on once: what is true of many files is said of their kind."""
-    said = set[str]()
+    said, saying = set[str](), Lock()
 
     def say(sentence: str) -> None:
-        if sentence not in said:
+        with saying:
+            if sentence in said:
+                return
             said.add(sentence)
-            message(sentence)
+        message(sentence)
 
     return say
 

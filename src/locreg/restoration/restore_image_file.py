@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,8 +85,7 @@ def _ignore(*_: object) -> None:
     """Do nothing at a step, or with a restored file."""
 
 
-def no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
-    """Show no progress within an image."""
+def _no_progress(_: str, __: int | None) -> AbstractContextManager[OnStep]:
     return contextlib.nullcontext(_ignore)
 
 
@@ -99,7 +99,8 @@ class Events:
 
     Attributes:
         message: called with a sentence for the user: a hint, or the error of one image of a folder.
-            By default it goes to the log of this module.
+            By default it goes to the log of this module. Other threads call it too, if several
+            images are restored at the same time.
         progress: called with the name of a file and the number of steps (None: not known yet). It
             returns a context manager, which yields the function to call at every step.
         several: called with the number of images if some are restored at the same time, when
@@ -110,7 +111,7 @@ class Events:
     """
 
     message: Callable[[str], None] = _to_log
-    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = no_progress
+    progress: Callable[[str, int | None], AbstractContextManager[OnStep]] = _no_progress
     several: Callable[[int], AbstractContextManager[Callable[[], None]]] = _no_count
     restored: Callable[[RestoredFile], None] = _ignore
 
@@ -124,6 +125,7 @@ class LoadedWeights:
 
     def __init__(self, options: FileOptions) -> None:
         self._options = options
+        self._loading = RLock()
         self._energies: dict[str, DenoisingEnergy | None] = {}
         self._regularizers: dict[str, LocalRegularizer] = {}
 
@@ -139,19 +141,21 @@ class LoadedWeights:
         """
         if not task.denoises:
             return self.get(name)
-        if name not in self._energies:
-            self._energies[name] = self._energy(name)
+        with self._loading:
+            if name not in self._energies:
+                self._energies[name] = self._energy(name)
         return self._energies[name] or self.get(name)
 
     def get(self, name: str) -> LocalRegularizer:
         """The regularizer of packaged weights or of a file, by PyTorch; errors as `of_task`."""
         from locreg.regularizer.local_regularizer import load
 
-        if name not in self._regularizers:
-            options = self._options
-            regularizer = load(name, precision=options.precision, symmetric=options.ensemble)
-            _check_white(regularizer, options.white)
-            self._regularizers[name] = regularizer.to(torch_device(options.device))
+        with self._loading:
+            if name not in self._regularizers:
+                options = self._options
+                regularizer = load(name, precision=options.precision, symmetric=options.ensemble)
+                _check_white(regularizer, options.white)
+                self._regularizers[name] = regularizer.to(torch_device(options.device))
         return self._regularizers[name]
 
     def _energy(self, name: str) -> DenoisingEnergy | None:

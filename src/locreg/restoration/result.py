@@ -56,10 +56,7 @@ def joined(parts: Sequence[Restoration], axis: int) -> Restoration:
 def with_values(restoration: Restoration, change: Callable[[Any], Any]) -> Restoration:
     """A restoration whose images and histories are changed, from arrays to tensors or back."""
     solution = restoration.solution
-    history = tuple(
-        Iterate(*(change(getattr(iterate, field.name)) for field in fields(Iterate)))
-        for iterate in solution.history
-    )
+    history = tuple(iterate_with(iterate, change) for iterate in solution.history)
     return replace(
         restoration,
         image=change(restoration.image),
@@ -67,6 +64,11 @@ def with_values(restoration: Restoration, change: Callable[[Any], Any]) -> Resto
         solution=replace(solution, image=change(solution.image), history=history),
         parts=tuple(with_values(part, change) for part in restoration.parts),
     )
+
+
+def iterate_with(iterate: Iterate, change: Callable[[Any], Any]) -> Iterate:
+    """A point of a path whose values are changed."""
+    return Iterate(*(change(getattr(iterate, field.name)) for field in fields(Iterate)))
 
 
 def in_arrays(restoration: Restoration) -> Restoration:
