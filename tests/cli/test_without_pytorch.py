@@ -102,6 +102,7 @@ def test_a_broken_or_old_onnx_runtime_is_named(tmp_path, noisy, trouble, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 def test_too_little_memory_is_said(tmp_path, noisy):
     """The limit is on addresses, of which libraries take much more than they use."""
