@@ -6,6 +6,9 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+# What the extra "torch" installs.
+_WITH_PYTORCH = ("deepinv", "scipy", "torch", "torchmetrics", "torchvision")
+
 INSTALL_PYTORCH = 'in the folder of locreg, run pip install ".[torch]".'
 
 
@@ -19,6 +22,11 @@ class LocregError(Exception):
 
 class UsageError(LocregError):
     """An argument that can never work, such as a noise level of 25; exit status 2."""
+
+
+def is_about_pytorch(error: ModuleNotFoundError) -> bool:
+    """Whether a module is missing that comes with PyTorch."""
+    return (error.name or "").partition(".")[0] in _WITH_PYTORCH
 
 
 @contextlib.contextmanager

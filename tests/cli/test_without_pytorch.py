@@ -114,3 +114,12 @@ def test_too_little_memory_is_said(tmp_path, noisy):
     assert "does not fit into the memory" in done.stderr
     assert "Traceback" not in done.stderr
     assert not target.exists()
+
+
+def test_the_library_says_which_names_need_pytorch():
+    names = "import locreg\nlocreg.denoise, locreg.load_energy\nlocreg.load"
+    alone = RUN.replace("from locreg.cli.main import main\nmain()", names)
+    done = subprocess.run(
+        [sys.executable, "-c", alone], capture_output=True, text=True, check=False
+    )
+    assert "LocregError: locreg.load needs PyTorch: in the folder of locreg" in done.stderr

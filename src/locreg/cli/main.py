@@ -17,16 +17,19 @@ from locreg.cli.reproduce import FitEpll, Reproduce
 from locreg.cli.restore import Deblur, Denoise, Inpaint, Upscale
 from locreg.cli.train import ImportLocalreg, Refine, Train, TrainDenoiser, TrainRidge
 from locreg.cli.two_folders import Restore
-from locreg.errors import INSTALL_PYTORCH, LocregError, UsageError, out_of_memory_is
+from locreg.errors import (
+    INSTALL_PYTORCH,
+    LocregError,
+    UsageError,
+    is_about_pytorch,
+    out_of_memory_is,
+)
 from locreg.version import __version__
 
 _TOO_LARGE = (
     "the memory of the device is too small: use smaller images, a smaller --batch, --patch-size or "
     "--filters, or another --device."
 )
-
-# Packages of the extra "torch".
-_WITH_PYTORCH = ("deepinv", "scipy", "torch", "torchmetrics", "torchvision")
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "denoise": Denoise,
@@ -69,7 +72,7 @@ def main() -> None:
         with out_of_memory_is(_TOO_LARGE):
             status = command.run()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _WITH_PYTORCH:
+        if not is_about_pytorch(error):
             raise
         say(f"error: this needs PyTorch: {INSTALL_PYTORCH}")
         status = FAILED
