@@ -35,6 +35,14 @@ def test_hot_and_dead_pixels_of_a_dim_frame_are_left_out():
     assert estimate_sigma(spoilt) == pytest.approx(estimate_sigma(x), rel=0.05)
 
 
+def test_hot_pixels_are_found_in_every_row_of_a_high_image():
+    x = 0.3 + 0.01 * torch.randn(1, 1, 600, 40, generator=torch.Generator().manual_seed(0))
+    spoilt = x.clone()
+    for number, row in enumerate((0, 254, 255, 256, 257, 511, 512, 599)):
+        spoilt[..., row, 2 + 5 * number] = 1.0
+    assert estimate_sigma(spoilt) == pytest.approx(estimate_sigma(x), rel=0.02)
+
+
 def test_noise_of_a_grey_photograph_stored_as_colour_is_found(photograph):
     """Equal channels make three quarters of a joint covariance's eigenvalues vanish."""
     grey = torch.from_numpy(photograph[None, None, :256, :256, 0] / 255.0)

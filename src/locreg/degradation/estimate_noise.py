@@ -22,6 +22,7 @@ _FAR_AWAY = 4.0  # ranges of its neighbours by which a hot pixel is away from th
 _LEAST_DISTANCE = 0.02  # and more than this, on the [0, 1] scale
 _FEWEST_DIFFERENCES = 24  # a block with fewer known differences is ignored
 _MOST_PATCHES = 100_000  # a larger image is sampled in steps of 2, 3, ... pixels
+_ROWS = 256  # rows in which hot pixels are looked for at a time
 _TOGETHER = 8_192  # patches whose covariance is added at a time, since float64 needs much memory
 
 
@@ -131,8 +132,19 @@ def _isolated(x: Array) -> Array:
     """(1, H, W), True at pixels of x (C, H, W) that stand out from all eight neighbours.
 
     They do if they are away from them by more than `_FAR_AWAY` times the neighbours' range, which
-    noise never is.
+    noise never is. Some rows at a time, since images may be large.
     """
+    height = x.shape[1]
+    found = np.empty((1, *x.shape[1:]), bool)
+    for top in range(0, height, _ROWS):
+        first, bottom = max(top - 1, 0), min(top + _ROWS, height)
+        part = _isolated_rows(x[:, first : bottom + 1])
+        found[0, top:bottom] = part[top - first : bottom - first]
+    return found
+
+
+def _isolated_rows(x: Array) -> Array:
+    """(H, W) of `_isolated`, for a few rows."""
     highest, lowest = np.full_like(x, -np.inf), np.full_like(x, np.inf)
     for row in (-1, 0, 1):
         for column in (-1, 0, 1):
@@ -142,7 +154,7 @@ def _isolated(x: Array) -> Array:
                 np.minimum(lowest[here], x[there], out=lowest[here])
     distance = np.maximum(x - highest, lowest - x)
     found: Array = (distance > _FAR_AWAY * (highest - lowest) + _LEAST_DISTANCE).any(0)
-    return found[None]
+    return found
 
 
 def _overlap(x: Array, row: int, column: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
