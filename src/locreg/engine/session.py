@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from locreg.at_the_same_time import each_in_order
 from locreg.errors import LocregError
 
 _OLDEST = (1, 18)  # version of ONNX Runtime
@@ -55,8 +54,7 @@ def run(of_model: Any, arrays: Mapping[str, Any]) -> list[Any]:
     """
     try:
         outputs: list[Any] = of_model.run(None, dict(arrays))
-    except Exception as error:
-        # Its exceptions have no class for this.
+    except Exception as error:  # its exceptions have no class for lack of memory
         if "bad_alloc" in str(error) or "allocate memory" in str(error):
             raise MemoryError(str(error)) from None
         raise
@@ -73,11 +71,5 @@ def run_all(
         inputs: arrays by name; taken as they are needed, so that few are held at a time.
         workers: how many calls run at the same time.
     """
-    running = deque[Future[list[Any]]]()
-    with ThreadPoolExecutor(workers) as pool:
-        for arrays in inputs:
-            running.append(pool.submit(run, of_model, arrays))
-            if len(running) > 2 * workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+    for outcome in each_in_order(partial(run, of_model), inputs, workers):
+        yield outcome()

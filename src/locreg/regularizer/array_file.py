@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from locreg.errors import LocregError, UsageError
 from locreg.images.files import write_atomically
 
+Value = TypeVar("Value")
+
 FORMAT = 1
 _KEY = "locreg"
+
+
+def under(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """What has a name that begins with the prefix, under the rest of its name."""
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

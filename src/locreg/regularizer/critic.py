@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from locreg.arrays import as_array
 from locreg.errors import LocregError
 from locreg.regularizer.activations import activate
-from locreg.regularizer.layers import Layer, receptive_field, standard_layers, total_stride
+from locreg.regularizer.layers import (
+    Layer,
+    describe,
+    described,
+    receptive_field,
+    standard_layers,
+    total_stride,
+)
 from locreg.regularizer.stored_critic import StoredCritic, check_layers, check_linear_end
 
 
@@ -119,7 +126,11 @@ class PatchCritic(nn.Module):
     @classmethod
     def of(cls, stored: StoredCritic) -> PatchCritic:
         """The critic that a file holds."""
-        critic = cls.from_description(stored.describe())
+        critic = cls(
+            stored.layers,
+            in_channels=stored.in_channels,
+            noise_conditioned=stored.noise_conditioned,
+        )
         tensors = {name: torch.from_numpy(array) for name, array in stored.arrays().items()}
         critic.to(tensors["weights.0"].dtype).load_state_dict(tensors)
         return critic
@@ -270,11 +281,7 @@ class PatchCritic(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """The architecture as plain data, for `from_description`."""
-        return {
-            "in_channels": self.in_channels,
-            "noise_conditioned": self.noise_conditioned,
-            "layers": [asdict(layer) for layer in self.layers],
-        }
+        return describe(self.layers, self.in_channels, noise_conditioned=self.noise_conditioned)
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> PatchCritic:
@@ -284,9 +291,5 @@ class PatchCritic(nn.Module):
             KeyError, TypeError: when the description is incomplete.
             LocregError: when the layers are not valid.
         """
-        layers = tuple(Layer(**layer) for layer in description["layers"])
-        return cls(
-            layers,
-            in_channels=description["in_channels"],
-            noise_conditioned=description.get("noise_conditioned", False),  # older files lack it
-        )
+        layers, in_channels, noise_conditioned = described(description)
+        return cls(layers, in_channels=in_channels, noise_conditioned=noise_conditioned)

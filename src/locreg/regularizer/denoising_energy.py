@@ -79,10 +79,19 @@ class DenoisingEnergy(TrainedRegularizer):
 
     def coarsened(self) -> Self:
         """The energy 4 R(A x), where A halves the resolution: see `StoredCritic.coarsened`."""
-        return self._with_scales([scale.coarsened() for scale in self.scales])
+        return self._coarsened
 
     def finest(self) -> Self:
         """The energy R_0 of the image itself, without those of smaller copies of it."""
+        return self._finest
+
+    @cached_property
+    def _coarsened(self) -> Self:
+        # Kept, with its graphs, since each image with noise of a camera needs both.
+        return self._with_scales([scale.coarsened() for scale in self.scales])
+
+    @cached_property
+    def _finest(self) -> Self:
         return self._with_scales(self.scales[:1])
 
     def _with_scales(self, scales: Sequence[StoredCritic]) -> Self:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from locreg.errors import LocregError
 
@@ -79,6 +80,29 @@ def standard_layers(
     """
     hidden = tuple(Layer(channels=width, activation=activation) for width in widths)
     return (*hidden, Layer(channels=1, activation="identity", bias=False))
+
+
+def describe(
+    layers: Sequence[Layer], in_channels: int, *, noise_conditioned: bool
+) -> dict[str, Any]:
+    """The architecture of a critic as plain data, for `described`."""
+    return {
+        "in_channels": in_channels,
+        "noise_conditioned": noise_conditioned,
+        "layers": [asdict(layer) for layer in layers],
+    }
+
+
+def described(description: Mapping[str, Any]) -> tuple[tuple[Layer, ...], int, bool]:
+    """Layers, number of input channels, and whether the critic depends on a noise level.
+
+    Raises:
+        KeyError, TypeError: when the description is incomplete.
+        LocregError: when a layer is not valid.
+    """
+    layers = tuple(Layer(**layer) for layer in description["layers"])
+    # Older files do not say whether a critic depends on a noise level.
+    return layers, description["in_channels"], description.get("noise_conditioned", False)
 
 
 def receptive_field(layers: Sequence[Layer]) -> int:

@@ -12,6 +12,7 @@ from locreg.arguments import TrainingBorders
 from locreg.errors import LocregError
 from locreg.regularizer.borders import halved, pad
 from locreg.regularizer.critic import PatchCritic
+from locreg.regularizer.stored_critic import coarsened
 
 # Standard deviation of A n for white noise n of standard deviation 1.
 _HALVED_NOISE = 20 / 64
@@ -46,7 +47,7 @@ class MultiscaleCritic(nn.Module):
 
     def parts(self) -> tuple[PatchCritic, ...]:
         """Critics of patches of the image itself, whose regularizers add up to R."""
-        return tuple(_coarsened(critic, k) for k, critic in enumerate(self.scales))
+        return tuple(coarsened(critic, k) for k, critic in enumerate(self.scales))
 
     @property
     def receptive_field(self) -> int:
@@ -145,15 +146,9 @@ def sum_at_scale(
     """
     scale = critic.scales[k]
     if borders == "mirrored":
-        x = pad(x, _coarsened(scale, k).receptive_field)
+        x = pad(x, coarsened(scale, k).receptive_field)
     for _ in range(k):
         x = halved(x, periodic=borders == "periodic")
     scores = scale.periodic_scores if borders == "periodic" else scale
     total: Tensor = scores(x, sigma).sum()
     return total.mul(4**k)
-
-
-def _coarsened(critic: PatchCritic, times: int) -> PatchCritic:
-    for _ in range(times):
-        critic = critic.coarsened()
-    return critic

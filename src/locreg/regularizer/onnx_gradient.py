@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class _Window:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
 
-    @property
+    @cached_property
     def _inside(self) -> tuple[slice, slice, slice] | None:
         """The place of the window in the image; None if it is mirrored."""
         spans = [slice(int(line[0]), int(line[-1]) + 1) for line in (self.rows, self.columns)]

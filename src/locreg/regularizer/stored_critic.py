@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
-from locreg.regularizer.layers import Layer, receptive_field, total_stride
+from locreg.regularizer.layers import Layer, describe, described, receptive_field, total_stride
 from locreg.regularizer.mirror import HALVING
 
 Array = NDArray[Any]
@@ -43,11 +43,11 @@ class StoredCritic:
             ValueError: when an array has another shape than its layer, or belongs to none.
             LocregError: when the layers are not valid.
         """
-        layers = tuple(Layer(**layer) for layer in description["layers"])
+        layers, in_channels, noise_conditioned = described(description)
         critic = cls(
             layers=layers,
-            in_channels=description["in_channels"],
-            noise_conditioned=description.get("noise_conditioned", False),  # older files lack it
+            in_channels=in_channels,
+            noise_conditioned=noise_conditioned,
             weights=tuple(arrays[f"weights.{index}"] for index in range(len(layers))),
             biases=tuple(
                 arrays[f"biases.{index}"] if layer.bias else None
@@ -67,11 +67,7 @@ class StoredCritic:
 
     def describe(self) -> dict[str, Any]:
         """The architecture as plain data, for the header of a file."""
-        return {
-            "in_channels": self.in_channels,
-            "noise_conditioned": self.noise_conditioned,
-            "layers": [asdict(layer) for layer in self.layers],
-        }
+        return describe(self.layers, self.in_channels, noise_conditioned=self.noise_conditioned)
 
     def arrays(self) -> dict[str, Array]:
         """Weights and biases by the names that they have in files."""
@@ -135,7 +131,15 @@ def check_linear_end(layers: tuple[Layer, ...], subject: str) -> None:
         raise LocregError(f"{subject} needs a last layer that has no activation.")
 
 
-def coarsened(critic: StoredCritic, times: int) -> StoredCritic:
+class _Coarsens(Protocol):
+    def coarsened(self) -> Self:
+        """The critic of half the resolution."""
+
+
+_Critic = TypeVar("_Critic", bound=_Coarsens)
+
+
+def coarsened(critic: _Critic, times: int) -> _Critic:
     """A critic coarsened several times."""
     for _ in range(times):
         critic = critic.coarsened()

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
-from locreg.regularizer.array_file import read_arrays
+from locreg.regularizer.array_file import read_arrays, under
 from locreg.regularizer.criterion_record import CriterionRecord, read_criterion_record
 from locreg.regularizer.packaged import packaged_names
 from locreg.regularizer.stored_critic import StoredCritic
@@ -133,17 +133,12 @@ def _scales(
     if "scales" not in description:
         return (StoredCritic.of(description, arrays),)
     scales = tuple(
-        StoredCritic.of(scale, _under(arrays, f"critics.{k}."))
+        StoredCritic.of(scale, under(arrays, f"critics.{k}."))
         for k, scale in enumerate(description["scales"])
     )
     if len(scales) < 2 or len({(s.in_channels, s.noise_conditioned) for s in scales}) > 1:
         raise LocregError("Several scales need two or more critics with the same inputs.")
     return scales
-
-
-def _under(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """The arrays whose names begin with the prefix, under the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,6 @@ from locreg.arrays import as_array
 from locreg.regularizer.array_file import read_arrays, write_arrays
 
 
-def tensors_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, under the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the header and the tensors of a file that locreg wrote.
 

@@ -31,6 +31,37 @@ def restores_channels_apart(regularizer: TrainedRegularizer, y: Any) -> bool:
     return regularizer.in_channels == 1 and y.shape[1] > 1
 
 
+def conversion(
+    regularizer: TrainedRegularizer, y: Any
+) -> Callable[[Callable[[Any], Restoration], Any], Restoration]:
+    """How images (B, C, H, W) are denoised whose channels are not those of the regularizer.
+
+    Raises:
+        LocregError: when the regularizer is not for images of so many channels.
+    """
+    if y.shape[1] == 1 and regularizer.takes_grey:
+        return as_colour
+    if restores_channels_apart(regularizer, y):
+        return each_channel
+    raise LocregError(
+        f"The weights are for images of {regularizer.in_channels} channels, the image has "
+        f"{y.shape[1]}."
+    )
+
+
+def like_channels(x: Any, y: Any, channels: Any) -> Any:
+    """What expands to images y, converted as y was to the images ``channels``; x may be None."""
+    if x is None:
+        return None
+    whole = _expanded(x, y.shape)
+    grey = len(channels) > len(y)
+    return whole.reshape(channels.shape) if grey else _expanded(whole, channels.shape)
+
+
+def _expanded(x: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(x, shape) if isinstance(x, np.ndarray) else x.expand(shape)
+
+
 def each_channel(restore: Callable[[Any], Restoration], y: Any) -> Restoration:
     """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
     grey = restore(y.reshape(-1, 1, *y.shape[2:]))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from locreg.arrays import Array
 from locreg.degradation.noise import check_sigma
-from locreg.errors import LocregError, UsageError
+from locreg.errors import UsageError
 from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.restoration.batch import each_image, of_batch
-from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
+from locreg.restoration.channels import conversion, like_channels
 from locreg.restoration.defaults import calibrated_lam, plan_solver, takes_gradient_steps
 from locreg.restoration.find_noise import find_noise
 from locreg.restoration.inputs import as_image_arrays, check_finite
@@ -171,24 +171,9 @@ def _denoise_other_channels(
     on_step: OnStep | None,
 ) -> Restoration:
     """Denoise colour images with a grey energy, or grey ones with one for both."""
-    converted = each_channel
-    if y.shape[1] == 1 and energy.takes_grey:
-        converted = as_colour
-    elif not restores_channels_apart(energy, y):
-        raise other_channels(energy.in_channels, y.shape[1])
 
     def of_channels(channels: Array) -> Restoration:
-        seen = observed
-        if seen is not None:
-            seen = np.broadcast_to(seen, y.shape)
-            grey = len(channels) > len(y)
-            shape = channels.shape
-            seen = seen.reshape(shape) if grey else np.broadcast_to(seen, shape)
+        seen = like_channels(observed, y, channels)
         return denoise_alike(channels, energy, options=options, observed=seen, on_step=on_step)
 
-    return converted(of_channels, y)
-
-
-def other_channels(expected: int, given: int) -> LocregError:
-    """The error of an image with a number of channels that the weights are not for."""
-    return LocregError(f"The weights are for images of {expected} channels, the image has {given}.")
+    return conversion(energy, y)(of_channels, y)

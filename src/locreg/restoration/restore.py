@@ -16,10 +16,10 @@ from locreg.degradation.operators import LinearOperator, apply_operator, check_o
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image, estimates_noise, of_batch
-from locreg.restoration.channels import as_colour, each_channel, restores_channels_apart
+from locreg.restoration.channels import conversion, like_channels
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver, takes_gradient_steps
-from locreg.restoration.denoise import denoise, other_channels
+from locreg.restoration.denoise import denoise
 from locreg.restoration.find_noise import check_estimate, find_noise
 from locreg.restoration.inputs import Observation, as_images, as_observation, check_finite
 from locreg.restoration.options import RestoreOptions
@@ -71,8 +71,7 @@ def restore(
             or ``A_adjoint`` is not the adjoint of ``A``.
     """
     y = as_images(y, regularizer) if operator is None else as_observation(y, regularizer)
-    conditioned = regularizer.noise_conditioned
-    if operator is None and conditioned and takes_gradient_steps(options, regularizer):
+    if operator is None and takes_gradient_steps(options, regularizer):
         return _denoise(y, regularizer, options, start, observed, estimate, on_step)
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
@@ -242,26 +241,13 @@ def _denoise_other_channels(
     on_step: OnStep | None,
 ) -> Restoration:
     """Denoise colour images with a grey regularizer, or grey ones with one for both."""
-    converted = each_channel
-    if y.shape[1] == 1 and regularizer.takes_grey:
-        converted = as_colour
-    elif not restores_channels_apart(regularizer, y):
-        raise other_channels(regularizer.in_channels, y.shape[1])
-
-    def like(x: Tensor | None, channels: Tensor) -> Tensor | None:
-        if x is None:
-            return None
-        whole = x.expand(y.shape)
-        grey = len(channels) > len(y)
-        return whole.reshape(channels.shape) if grey else whole.expand(channels.shape)
-
-    return converted(
+    return conversion(regularizer, y)(
         lambda channels: restore_alike(
             channels,
             regularizer,
             options=options,
-            start=like(start, channels),
-            observed=like(observed, channels),
+            start=like_channels(start, y, channels),
+            observed=like_channels(observed, y, channels),
             estimate=estimate,
             on_step=on_step,
         ),

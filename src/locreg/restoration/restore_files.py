@@ -12,9 +12,9 @@ from threading import Event as ThreadEvent
 from threading import Lock
 
 from locreg.arguments import uses_gpu
+from locreg.at_the_same_time import each_in_order
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.tiff_stack import is_stack
-from locreg.restoration.at_the_same_time import each_in_order
 from locreg.restoration.file_tasks import FileTask
 from locreg.restoration.finished import Finished
 from locreg.restoration.jobs import Job, is_single, plan_jobs

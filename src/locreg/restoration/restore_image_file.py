@@ -160,9 +160,10 @@ class LoadedWeights:
 
     def _energy(self, name: str) -> DenoisingEnergy | None:
         """The energy without PyTorch; None if the options need PyTorch."""
-        options, stored = self._options, read_weights(name)
+        options = self._options
         if options.precision != "float32" or uses_gpu(options.device):
             return None
+        stored = read_weights(name)
         if not stored.scales[0].noise_conditioned:
             return None
         energy = DenoisingEnergy.of(stored, symmetric=options.ensemble)

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.files import write_atomically
+from locreg.regularizer.array_file import under
 from locreg.regularizer.multiscale import Critic, critic_from_description
-from locreg.regularizer.tensor_file import read_tensors, tensors_under, write_tensors
+from locreg.regularizer.tensor_file import read_tensors, write_tensors
 from locreg.training.optimizers import CriticOptimizer
 from locreg.training.options import LoopOptions
 
@@ -225,9 +226,9 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
             "repeat its command exactly, or delete it to start anew."
         )
 
-    state.critic.load_state_dict(tensors_under(tensors, "critic."))
-    state.average.load_state_dict(tensors_under(tensors, "average."))
-    state.best = tensors_under(tensors, "best.") or None
+    state.critic.load_state_dict(under(tensors, "critic."))
+    state.average.load_state_dict(under(tensors, "average."))
+    state.best = under(tensors, "best.") or None
     state.sums = tensors["sums"]
     state.optimizer.restore(tensors)
     state.iteration = header["iteration"]

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from locreg.regularizer.array_file import under
 from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.multiscale import Critic
-from locreg.regularizer.tensor_file import tensors_under
 from locreg.training.options import OptimizerName
 
 # The polynomial of Jordan et al. whose iteration brings singular values from (0, 1] near 1.
@@ -101,7 +101,7 @@ class CriticOptimizer:
         """Continue from the `state` among the tensors of a checkpoint."""
         for name, part in self._parts.items():
             count = sum(len(group["params"]) for group in part.param_groups)
-            slots = {i: tensors_under(tensors, f"{name}.{i}.") for i in range(count)}
+            slots = {i: under(tensors, f"{name}.{i}.") for i in range(count)}
             part.load_state_dict(part.state_dict() | {"state": slots})
 
 

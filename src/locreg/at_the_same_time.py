@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -13,12 +13,12 @@ Result = TypeVar("Result")
 
 
 def each_in_order(
-    do: Callable[[Thing], Result], things: Sequence[Thing], workers: int
+    do: Callable[[Thing], Result], things: Iterable[Thing], workers: int
 ) -> Generator[Callable[[], Result], None, None]:
     """For each thing, a function that returns what became of it, or raises its error.
 
-    With one worker, this function does it. With more, they work ahead by one thing each, and no
-    new thing is begun after the iteration has ended early.
+    With one worker, this function does it. With more, they work ahead, and no new thing is begun
+    after the iteration has ended early. Things are taken as they are needed.
     """
     if workers == 1:
         yield from (partial(do, thing) for thing in things)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from locreg.at_the_same_time import each_in_order
 from locreg.errors import LocregError
-from locreg.restoration.at_the_same_time import each_in_order
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
