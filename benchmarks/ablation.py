@@ -125,22 +125,23 @@ class ConditionedCriterion:
         """Files that could not be used."""
         return self.clean.skipped | self.noisy.skipped
 
-    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
-        """Set the gradients of the critic, and return the terms."""
+    def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Clean patches, noisy ones, their noise levels, and positions on the lines."""
         count, random = self.options.batch, np.random.default_rng(iteration)
         clean, noisy = (
             torch.from_numpy(pool.patches(count, iteration)) for pool in (self.clean, self.noisy)
         )
         sigma = torch.from_numpy(random.uniform(self.noise.low, self.noise.high, count)).float()
         drawn = torch.from_numpy(random.standard_normal(tuple(noisy.shape))).float()
+        mixing = torch.from_numpy(random.random(count)).float()
+        return clean, noisy + sigma.view(-1, 1, 1, 1) * drawn, sigma, mixing
+
+    def accumulate(self, critic: Critic, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """Set the gradients of the critic, and return the terms."""
+        clean, noisy, sigma, mixing = batch
         (of_patches,) = critic.scales
-        terms = critic_loss(
-            partial(of_patches, sigma=sigma),
-            clean,
-            noisy + sigma.view(-1, 1, 1, 1) * drawn,
-            torch.from_numpy(random.random(count)).float(),
-            self.options.penalty,
-        )
+        of_level = partial(of_patches, sigma=sigma)
+        terms = critic_loss(of_level, clean, noisy, mixing, self.options.penalty)
         critic.zero_grad()
         torch.autograd.backward(terms.loss)
         return torch.stack([terms.wasserstein, terms.gradient_penalty]).detach()

@@ -34,3 +34,20 @@ def each_in_order(
             yield begun.popleft().result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def one_ahead(
+    do: Callable[[Thing], Result], things: Iterable[Thing]
+) -> Generator[Result, None, None]:
+    """What becomes of each thing; the next one is done while the caller works with the last.
+
+    A single thread does them all, one after the other. The error of a thing is raised in its turn.
+    """
+    following: Future[Result] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for thing in things:
+            ready, following = following, pool.submit(do, thing)
+            if ready is not None:
+                yield ready.result()
+        if following is not None:
+            yield following.result()

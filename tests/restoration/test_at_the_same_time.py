@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from locreg.at_the_same_time import each_in_order
+from locreg.at_the_same_time import each_in_order, one_ahead
 from locreg.errors import LocregError
 
 
@@ -37,3 +37,26 @@ def test_two_run_at_the_same_time_and_nothing_begins_after_an_early_end():
     assert next(outcomes)() == 0
     outcomes.close()
     assert len(begun) < 6
+
+
+def test_the_next_is_done_while_the_caller_works_and_no_other():
+    done = threading.Semaphore(0)
+    begun = []
+
+    def do(number):
+        begun.append(number)
+        done.release()
+        if number == 3:
+            raise LocregError("3 is refused")
+        return number
+
+    results = one_ahead(do, range(9))
+    assert next(results) == 0
+    for _ in range(2):  # 0 and 1, the latter without being asked for
+        assert done.acquire(timeout=20)
+    assert begun == [0, 1]
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(LocregError, match="3 is refused"):
+        next(results)
+    assert set(begun) <= {0, 1, 2, 3, 4}
+    assert list(one_ahead(do, range(0))) == []

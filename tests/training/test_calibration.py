@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from conftest import small_critic
-from locreg.degradation.noise import add_noise
+from locreg.degradation.noise import NoiseRange, add_noise
 from locreg.errors import LocregError
 from locreg.images.metrics import psnr
 from locreg.regularizer.critic import PatchCritic
@@ -19,7 +19,10 @@ from locreg.training.calibration import (
     best_contrast,
     calibrate_unpaired,
     calibrate_white_noise,
+    levels_of,
 )
+
+ONE_LEVEL = NoiseRange(low=0.1, high=0.1)
 
 
 def test_white_noise_calibration_finds_the_best_lam():
@@ -28,7 +31,7 @@ def test_white_noise_calibration_finds_the_best_lam():
     regularizer = LocalRegularizer(critic)
     images = [0.5 + 0.2 * torch.sin(torch.arange(576).double() / 40).view(1, 1, 24, 24)]
     calibration = calibrate_white_noise(
-        regularizer, images, degraded_sigmas=(0.1, 0.1), seed=0, sigmas=(0.1,), progress=False
+        regularizer, images, noise=ONE_LEVEL, seed=0, sigmas=(0.1,), progress=False
     )
     noisy = add_noise(images[0], 0.1, seed=0)
     lam = calibration.record["lams"][0]
@@ -89,12 +92,23 @@ def test_the_best_contrast_tells_steps_from_noise():
     assert quality > 22  # the PSNR of the noise is 20 dB
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.1, 0.1), (0.0, 0.5), (0.0, 0.01), (0.05, 0.2), (0, 1)]
+)
+def test_lam_is_fitted_at_the_levels_of_the_training_alone(low, high):
+    levels = levels_of(NoiseRange(low=low, high=high))
+    assert list(levels) == sorted(levels)
+    assert len(levels) >= 3  # a parabola needs three
+    assert levels[0] == pytest.approx(max(0.7 * low, levels[-1] / 20))
+    assert levels[-1] == pytest.approx(min(1.3 * high, 1))
+
+
 def test_lam_is_fitted_at_each_noise_level():
     """Two levels determine a line in log sigma; the quantiles of scores are recorded."""
     critic, squares = differences_of_neighbours(side=24)
     regularizer = LocalRegularizer(critic.at_contrast(2.5).requires_grad_(False))
     calibration = calibrate_white_noise(
-        regularizer, [squares], degraded_sigmas=(0.1, 0.1), seed=0, sigmas=(0.08, 0.12),
+        regularizer, [squares], noise=ONE_LEVEL, seed=0, sigmas=(0.08, 0.12),
         options=AdamOptions(steps=20), progress=False,
     )  # fmt: skip
     lams = calibration.record["lams"]
@@ -124,7 +138,7 @@ def test_the_best_contrast_does_not_depend_on_the_one_that_was_learned():
 def test_the_fitted_contrast_falls_with_the_noise_level():
     critic, squares = differences_of_neighbours()
     calibration = calibrate_white_noise(
-        LocalRegularizer(critic), [squares], degraded_sigmas=(0.1, 0.1), seed=0, sigmas=(0.05, 0.4),
+        LocalRegularizer(critic), [squares], noise=ONE_LEVEL, seed=0, sigmas=(0.05, 0.4),
         with_contrast=True, progress=False,
     )  # fmt: skip
     found, _ = best_contrast(critic, [squares], 0.05, seed=0, progress=False)

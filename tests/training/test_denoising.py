@@ -123,7 +123,7 @@ def test_a_share_of_the_patches_has_weaker_noise(share):
         borders="mirrored",
         weaker_noise=share,
     )
-    loss = criterion.accumulate(critic, 0).item()
+    loss = criterion.accumulate(critic, criterion.draw(0)).item()
     assert loss == pytest.approx(1 - share + share / 3, rel=0.03)
 
 

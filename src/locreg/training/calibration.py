@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from locreg.degradation.noise import add_noise
+from locreg.degradation.noise import SUPPORTED_SHARES, NoiseRange, add_noise
 from locreg.errors import LocregError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.multiscale import Critic
@@ -20,9 +20,9 @@ from locreg.solvers.first_order import adam
 from locreg.solvers.objective import Objective
 from locreg.solvers.options import AdamOptions
 from locreg.solvers.search import best_lam, growing_root
-from locreg.training.validation import first_lam, restored_psnr
+from locreg.training.validation import first_lam, lam_for_white_noise, restored_psnr
 
-SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # with a contrast, R is used at all levels
 CONTRAST_SIGMAS = (0.05, 0.15, 0.4)
 _FIRST_CONTRAST = 2.5  # the first contrast to try, at the noise level of the training
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -32,35 +32,36 @@ def calibrate_white_noise(
     regularizer: LocalRegularizer,
     images: Sequence[Tensor],
     *,
-    degraded_sigmas: tuple[float, float],
+    noise: NoiseRange,
     seed: int,
-    sigmas: Sequence[float] = SIGMAS,
+    sigmas: Sequence[float] | None = None,
     options: AdamOptions = AdamOptions(),
     with_contrast: bool = False,
     progress: bool = True,
 ) -> Calibration:
     """lam as a smooth function of sigma, fitted on clean training images, and score quantiles.
 
-    For each sigma, the lam with the highest mean PSNR is searched. Then log lam is fitted by a
-    parabola in log sigma (by a cubic, with a contrast).
+    For each sigma, the lam with the highest mean PSNR is searched, roughly on a few small crops
+    first. Then log lam is fitted by a parabola in log sigma (by a cubic, with a contrast).
 
     Args:
         regularizer: R, on the device of the images.
         images: clean images (1, C, H, W) in [0, 1], none of them from a test set.
-        degraded_sigmas: range (low, high) from which the noise levels of the degraded images are
-            drawn uniformly, for the quantiles of their scores.
+        noise: the noise of the training, whose levels are drawn uniformly for the quantiles of
+            the scores of degraded images.
         seed: seed of the noise and of these noise levels.
-        sigmas: noise levels at which lam is searched.
+        sigmas: noise levels at which lam is searched; by default `levels_of` the training's noise,
+            and `SIGMAS` with a contrast.
         options: options of the solver that restores.
         with_contrast: first find the contrast a of R(a x) / a (`best_contrast`) at the noise levels
             `CONTRAST_SIGMAS`, and fit log a by a line in log sigma.
         progress: whether to show progress bars.
     """
+    sigmas = sigmas or (SIGMAS if with_contrast else levels_of(noise))
     contrast: tuple[float, ...] = ()
     contrast_record = {}
     if with_contrast:
-        trained = sum(degraded_sigmas) / 2
-        contrasts = _fitted_contrasts(regularizer.critic, images, trained, seed, progress)
+        contrasts = _fitted_contrasts(regularizer.critic, images, noise.middle, seed, progress)
         logs = np.log(CONTRAST_SIGMAS), np.log([a for a, _ in contrasts])
         contrast = tuple(np.polynomial.polynomial.polyfit(*logs, 1).tolist())
         contrast_record = {"contrast_sigmas": CONTRAST_SIGMAS, "contrasts": contrasts}
@@ -70,17 +71,12 @@ def calibrate_white_noise(
         if with_contrast:
             critic = regularizer.critic.at_contrast(exp_polynomial(contrast, sigma))
             at_level = LocalRegularizer(critic.requires_grad_(False))
-        quality = partial(restored_psnr, at_level, images, sigma, seed=seed, options=options)
-        if best:
-            first = best[-1][0] * sigma / sigmas[len(best) - 1]
-        else:
-            first = first_lam(at_level, images, sigma, seed)
-        best.append(best_lam(quality, first))
+        best.append(lam_for_white_noise(at_level, images, sigma, seed=seed, options=options))
     lams = [lam for lam, _ in best]
     # With a contrast, PSNR falls off steeply around the best lam, so the fit must be closer.
     degree = min(3 if with_contrast else 2, len(sigmas) - 1)
     polynomial = np.polynomial.polynomial.polyfit(np.log(sigmas), np.log(lams), degree)
-    noise_levels = np.random.default_rng(seed).uniform(*degraded_sigmas, len(images))
+    noise_levels = np.random.default_rng(seed).uniform(noise.low, noise.high, len(images))
     degraded = [
         add_noise(x, s, seed + i) for i, (x, s) in enumerate(zip(images, noise_levels, strict=True))
     ]
@@ -102,6 +98,17 @@ def calibrate_white_noise(
             **contrast_record,
         },
     )
+
+
+def levels_of(noise: NoiseRange) -> tuple[float, ...]:
+    """Noise levels at which lam is searched: those of a training, and a little beyond.
+
+    Training on one level supports the levels around it (`SUPPORTED_SHARES`). A range that begins
+    at 0 counts from a twentieth of its highest level on.
+    """
+    low, high = SUPPORTED_SHARES[0] * noise.low, min(SUPPORTED_SHARES[1] * noise.high, 1.0)
+    low = max(low, high / 20)
+    return tuple(np.geomspace(low, high, 3 if high < 3 * low else 4).tolist())
 
 
 def _fitted_contrasts(

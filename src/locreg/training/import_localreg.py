@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from locreg.errors import LocregError
+from locreg.degradation.noise import NoiseRange
+from locreg.errors import LocregError, UsageError
 from locreg.images.patches import load_crops
 from locreg.images.sources import list_images
 from locreg.regularizer.criterion_record import WassersteinRecord
@@ -90,24 +91,23 @@ def calibrated(weights: Weights, clean: Path, *, progress: bool = True) -> Weigh
         size=_CALIBRATION_SIZE,
         channels=weights.critic.in_channels,
     )
-    low, high = _noise_range(weights.training["parameters"])
     calibration = calibrate_white_noise(
         LocalRegularizer(weights.critic),
         crops,
-        degraded_sigmas=(low, high),
+        noise=_noise_range(weights.training["parameters"]),
         seed=0,
         progress=progress,
     )
     return replace(weights, calibration=calibration)
 
 
-def _noise_range(parameters: dict[str, Any]) -> tuple[float, float]:
+def _noise_range(parameters: dict[str, Any]) -> NoiseRange:
     """Range of the training's noise level, from a number or a list of two."""
     noise = parameters.get("noise_std", 0.1)
     try:
         low, high = noise if isinstance(noise, list) else (noise, noise)
-        return float(low), float(high)
-    except (TypeError, ValueError):
+        return NoiseRange(low=float(low), high=float(high))
+    except (TypeError, ValueError, UsageError):
         raise LocregError(f"noise_std must be a number or two of them, got {noise!r}.") from None
 
 

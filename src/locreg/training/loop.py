@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from locreg.at_the_same_time import one_ahead
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.files import write_atomically
@@ -30,7 +32,10 @@ from locreg.training.options import LoopOptions
 Validate = Callable[[Critic], tuple[float, dict[str, float]]]
 
 
-class Criterion(Protocol):
+Batch = TypeVar("Batch")
+
+
+class Criterion(Protocol[Batch]):
     """What a critic is trained for, together with the data."""
 
     @property
@@ -41,10 +46,17 @@ class Criterion(Protocol):
     def skipped(self) -> dict[ImageSource, str]:
         """Files that could not be used so far, with the reason."""
 
-    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
+    def draw(self, iteration: int) -> Batch:
+        """The patches, noise and other random numbers of an iteration.
+
+        They must depend on the iteration alone. Another thread draws them, one iteration after the
+        other, while the iteration before is learned.
+        """
+
+    def accumulate(self, critic: Critic, batch: Batch) -> Tensor:
         """Set the ``.grad`` of the critic's parameters, and return the terms for the log.
 
-        Gradient and terms must depend on the critic and the iteration alone.
+        Gradient and terms must depend on the critic and the batch alone.
         """
 
 
@@ -73,7 +85,7 @@ class TrainedCritic:
 
 
 def train(
-    criterion: Criterion,
+    criterion: Criterion[Batch],
     critic: Critic,
     options: LoopOptions,
     *,
@@ -88,7 +100,7 @@ def train(
     """Train a critic by Adam or Muon on the criterion's gradients.
 
     Args:
-        criterion: computes the gradients.
+        criterion: draws the batches and computes the gradients.
         critic: the critic to train, in place.
         options: constants of the training.
         validate: called with the averaged critic every ``validate_every`` iterations and at the
@@ -128,9 +140,10 @@ def train(
         desc="training",
         smoothing=0.05,
     )
-    with bar:
-        while state.iteration < options.iterations:
-            state.sums = state.sums + _step(state, criterion, options)
+    batches = one_ahead(criterion.draw, range(state.iteration, options.iterations))
+    with bar, closing(batches):
+        for batch in batches:
+            state.sums = state.sums + _step(state, criterion, batch, options)
             done = state.iteration
             bar.update()
             last = done == options.iterations
@@ -165,9 +178,11 @@ def learning_rate(options: LoopOptions, iteration: int) -> float:
     return float(options.learning_rate * ratio**progress * rise)
 
 
-def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> Tensor:
+def _step(
+    state: TrainingState, criterion: Criterion[Batch], batch: Batch, options: LoopOptions
+) -> Tensor:
     """One step of the optimizer; returns the criterion's terms."""
-    terms = criterion.accumulate(state.critic, state.iteration)
+    terms = criterion.accumulate(state.critic, batch)
     state.optimizer.step(learning_rate(options, state.iteration))
     state.critic.project()
     with torch.no_grad():
@@ -176,7 +191,7 @@ def _step(state: TrainingState, criterion: Criterion, options: LoopOptions) -> T
         for mean, value in zip(state.average.parameters(), state.critic.parameters(), strict=True):
             mean.lerp_(value, share)
     state.iteration += 1
-    return terms.detach().double().cpu()
+    return terms.detach().double()  # it stays where it is: no step waits for a copy
 
 
 def _initial_state(critic: Critic, options: LoopOptions) -> TrainingState:
@@ -229,7 +244,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
     state.critic.load_state_dict(under(tensors, "critic."))
     state.average.load_state_dict(under(tensors, "average."))
     state.best = under(tensors, "best.") or None
-    state.sums = tensors["sums"]
+    state.sums = tensors["sums"].to(next(state.critic.parameters()).device)
     state.optimizer.restore(tensors)
     state.iteration = header["iteration"]
     state.validations = header["validations"]
@@ -237,7 +252,7 @@ def _restore_state(state: TrainingState, path: Path, recipe: dict[str, Any]) -> 
 
 
 def _log_record(
-    state: TrainingState, criterion: Criterion, options: LoopOptions
+    state: TrainingState, criterion: Criterion[Batch], options: LoopOptions
 ) -> dict[str, float]:
     """Means of the terms since the last record; resets their sums."""
     count = (state.iteration - 1) % options.log_every + 1

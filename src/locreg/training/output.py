@@ -18,7 +18,7 @@ from locreg.regularizer.array_file import check_file_name, check_new_output
 from locreg.regularizer.criterion_record import CriterionRecord
 from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights, save_weights
-from locreg.training.loop import Criterion, TrainedCritic, Validate, train
+from locreg.training.loop import Batch, Criterion, TrainedCritic, Validate, train
 from locreg.training.options import LoopOptions
 from locreg.training.recipes import CriticRecipe, DenoiserRecipe
 from locreg.version import __version__
@@ -141,7 +141,7 @@ def check_made_alike(
 
 def train_to_file(
     run: TrainingRun,
-    criterion: Criterion,
+    criterion: Criterion[Batch],
     critic: Critic,
     options: LoopOptions,
     *,

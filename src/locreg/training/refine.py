@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from locreg.degradation.noise import NoiseRange
 from locreg.errors import LocregError
 from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool, load_crops
@@ -164,7 +165,7 @@ def _calibrated(
     calibration = calibrate_white_noise(
         regularizer,
         images,
-        degraded_sigmas=(sigma, sigma),
+        noise=NoiseRange(low=sigma, high=sigma),
         seed=recipe.data.seed,
         sigmas=(sigma / 1.25, sigma, 1.25 * sigma),
         progress=progress,

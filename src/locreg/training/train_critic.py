@@ -160,7 +160,7 @@ def _calibrated(recipe: CriticRecipe, weights: Weights, files: _Split, run: Trai
         calibration = calibrate_white_noise(
             regularizer,
             clean,
-            degraded_sigmas=(recipe.noise.low, recipe.noise.high),
+            noise=recipe.noise,
             seed=seed,
             with_contrast=isinstance(recipe.critic, RidgeCriticOptions),
             progress=run.progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from locreg.degradation.learned_noise import NoiseModel
 from locreg.degradation.noise import NoiseRange, NoiseShares, add_noise
 from locreg.degradation.noise_kinds import degrade
 from locreg.images.metrics import psnr
+from locreg.images.patches import centre
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.multiscale import Critic
 from locreg.solvers.first_order import adam
@@ -29,6 +30,8 @@ from locreg.training.options import DENOISER_NOISE, PenaltyForm
 
 log = logging.getLogger(__name__)
 
+# Where lam is searched roughly: number of crops, their side in pixels, and steps of the solver.
+_FEW, _SMALL, _FEW_STEPS = 4, 48, 20
 _CAMERA = NoiseShares(white=0, camera=1, poisson_gaussian=0, film=0, scanner=0, compression=0)
 
 
@@ -82,6 +85,26 @@ def first_lam(
     return float(np.median(lams))
 
 
+def lam_for_white_noise(
+    regularizer: LocalRegularizer,
+    images: Sequence[Tensor],
+    sigma: float,
+    *,
+    seed: int,
+    options: AdamOptions = AdamOptions(),
+) -> tuple[float, float]:
+    """The lam that removes white noise best, and its mean PSNR in dB.
+
+    A few small crops and steps tell roughly where to search.
+    """
+    small = [centre(x, _SMALL) for x in images[:_FEW]]
+    few = replace(options, steps=min(options.steps, _FEW_STEPS))
+    roughly = partial(restored_psnr, regularizer, small, sigma, seed=seed, options=few)
+    first, _ = best_lam(roughly, first_lam(regularizer, small, sigma, seed), ratio=1.6)
+    quality = partial(restored_psnr, regularizer, images, sigma, seed=seed, options=options)
+    return best_lam(quality, first)
+
+
 @dataclass(frozen=True)
 class WhiteNoiseValidation:
     """Quality of a critic: PSNR of held-out images with white noise, restored at the best lam.
@@ -99,10 +122,7 @@ class WhiteNoiseValidation:
     def __call__(self, critic: Critic) -> tuple[float, dict[str, float]]:
         """Mean PSNR in dB, and the lam that it was reached with."""
         regularizer = LocalRegularizer(critic)
-        lam, quality = best_lam(
-            partial(restored_psnr, regularizer, self.images, self.sigma, seed=self.seed),
-            first=first_lam(regularizer, self.images, self.sigma, self.seed),
-        )
+        lam, quality = lam_for_white_noise(regularizer, self.images, self.sigma, seed=self.seed)
         return quality, {"lam": lam}
 
 

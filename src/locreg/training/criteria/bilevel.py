@@ -155,19 +155,24 @@ class BilevelCriterion:
         """Files that could not be used so far, with the reason."""
         return self.clean.skipped
 
-    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
+    def draw(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Clean patches, and the same with noise."""
+        random = np.random.default_rng([self.seed, iteration])
+        clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
+        noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
+        return clean, clean + self.sigma * noise
+
+    def accumulate(self, critic: Critic, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Set the ``.grad`` of the critic's parameters; returns PSNR in dB, slope and residual.
 
         For slope and residual see `BilevelLoss`.
         """
         device = next(critic.parameters()).device
-        random = np.random.default_rng([self.seed, iteration])
-        clean = torch.from_numpy(self.clean.patches(self.batch, iteration))
-        noise = torch.from_numpy(random.standard_normal(tuple(clean.shape), dtype=np.float32))
+        clean, noisy = (part.to(device) for part in batch)
         loss = bilevel_loss(
             critic,
-            clean.to(device),
-            (clean + self.sigma * noise).to(device),
+            clean,
+            noisy,
             self.lam,
             minimisation=self.minimisation,
             conjugate_gradients=self.conjugate_gradients,

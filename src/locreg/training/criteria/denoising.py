@@ -189,19 +189,26 @@ class DenoisingCriterion:
         """Files that could not be used so far, with the reason."""
         return self.clean.skipped
 
-    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
-        """Set the ``.grad`` of the critic's parameters, clipped to norm 1; returns the loss."""
-        device = next(critic.parameters()).device
+    def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean patches, noise divided by its level, and the levels (B,) that the critic is given.
+
+        All depend on the seed and the iteration alone.
+        """
         random = np.random.default_rng([self.seed, iteration])
-        clean = self._clean(iteration, random).to(device)
+        clean = self._clean(iteration, random)
         if isinstance(self.noise, NoiseModel):
             noise, sigma = _learned_noise(clean, self.noise, random)
         elif isinstance(self.noise, NoiseShares):
             noise, sigma = _noise_of_kinds(clean, self.noise, self.weaker_noise, random)
         else:
             noise, sigma = _white_noise(clean, self.noise, random)
-            noise = noise * _true_shares(self.batch, self.weaker_noise, random).to(device)
-        dtype = getattr(torch, self.precision)
+            noise = noise * _true_shares(self.batch, self.weaker_noise, random)
+        return clean, noise, sigma
+
+    def accumulate(self, critic: Critic, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Set the ``.grad`` of the critic's parameters, clipped to norm 1; returns the loss."""
+        device, dtype = next(critic.parameters()).device, getattr(torch, self.precision)
+        clean, noise, sigma = (tensor.to(device) for tensor in batch)
         loss = denoising_loss(critic, clean, noise, sigma, dtype, self.steps, self.borders)
         critic.zero_grad()
         torch.autograd.backward(loss)
@@ -226,7 +233,7 @@ def _white_noise(
 ) -> tuple[Tensor, Tensor]:
     """Standard normal noise in the shape of the patches, and a noise level for each patch."""
     sigma = torch.from_numpy(draw_levels(len(clean), noise, random))
-    return standard_normal(clean.shape, random).to(clean.device), sigma.to(clean.device)
+    return standard_normal(clean.shape, random), sigma
 
 
 def _noise_of_kinds(
@@ -237,13 +244,13 @@ def _noise_of_kinds(
     A grey patch gets the same noise in all channels.
     """
     noises, levels = [], []
-    for x in clean.cpu():
+    for x in clean:
         y, level = degrade(x, shares, random, weaker)
         if is_grey(x.numpy()):
             y, level = single_channel(x, y, level)
         noises.append((y - x) / level)
         levels.append(level)
-    return torch.stack(noises).to(clean.device), torch.tensor(levels, device=clean.device)
+    return torch.stack(noises), torch.tensor(levels)
 
 
 def _true_shares(count: int, weaker: float, random: np.random.Generator) -> Tensor:
@@ -264,7 +271,6 @@ def _learned_noise(
     The noise levels vary around that of the model, by the factors `SUPPORTED_SHARES`.
     """
     strength = torch.from_numpy(random.uniform(*SUPPORTED_SHARES, len(clean)).astype(np.float32))
-    strength = strength.to(clean.device)
     seed = int(random.integers(2**62))
     degraded = model.degrade(clean, seed, strength.view(-1, 1, 1, 1))
     sigma = strength * model.level

@@ -161,15 +161,19 @@ class WassersteinCriterion:
         """Files that could not be used so far, with the reason."""
         return self.patches.skipped
 
-    def accumulate(self, critic: Critic, iteration: int) -> Tensor:
+    def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean patches, degraded patches, and positions (B,) on the lines between them."""
+        clean, degraded, mixing = self.patches.batch(self.batch, iteration)
+        return torch.from_numpy(clean), torch.from_numpy(degraded), torch.from_numpy(mixing)
+
+    def accumulate(self, critic: Critic, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Set the ``.grad`` of the critic's parameters; returns the terms of the criterion.
 
         The critic has one scale, since the criterion compares patches of one size.
         """
         (of_patches,) = critic.scales
         device = next(critic.parameters()).device
-        batch = self.patches.batch(self.batch, iteration)
-        clean, degraded, mixing = (torch.from_numpy(part).to(device) for part in batch)
+        clean, degraded, mixing = (tensor.to(device) for tensor in batch)
         loss = accumulate_critic_gradient(
             of_patches, clean, degraded, mixing, self.penalty, form=self.form
         )
