@@ -34,14 +34,23 @@ def usable_cores() -> int:
     return min(cores, max(int(limit), 1)) if limit.isdigit() else cores
 
 
-@lru_cache(maxsize=16)
-def session(model: bytes) -> Any:
-    """A session that runs a model in the thread that calls it; several threads may share it."""
+@lru_cache(maxsize=32)
+def session(model: bytes, sizes: tuple[tuple[str, int], ...] = ()) -> Any:
+    """A session that runs a model in the thread that calls it; several threads may share it.
+
+    Args:
+        model: the model.
+        sizes: names and values of sizes that the model leaves open. With all of them known, ONNX
+            Runtime keeps values in the order that is best for convolutions, which saves a fifth of
+            the time.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     # Arenas keep the most memory that each session ever needed; they are no faster here.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    for name, value in sizes:
+        options.add_free_dimension_override_by_name(name, value)
     options.log_severity_level = 3  # errors alone
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -156,9 +156,12 @@ def _tiles(
     corner = body.add("Concat", top, left, axis=0)
     reach = body.constant([rows.window, columns.window], np.int64)
     window = body.add("Slice", padded, corner, body.add("Add", corner, reach), axes)
+    # Said once more, so that the program that runs this can plan for one size.
+    shape = body.constant([1, critic.in_channels, rows.window, columns.window], np.int64)
+    window = body.add("Reshape", window, shape)
     vertical = body.add("Unsqueeze", rows.valid(body, top), body.constant([1], np.int64))
     weights = body.add("Mul", vertical, columns.valid(body, left))
-    _, gradient = add_gradient(body, critic, window, level, weights=weights)
+    _, gradient = add_gradient(body, critic, window, level, weights)
     inner = body.constant([rows.front] * 2, np.int64)
     tile = body.add("Slice", gradient, inner, body.add("Add", inner, side), axes)
     body.add("Squeeze", tile, body.constant([0], np.int64), name=f"{prefix}result")

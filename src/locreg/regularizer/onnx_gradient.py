@@ -2,7 +2,8 @@
 
 It computes what `tiled_gradient` does, on arrays and without PyTorch. Each tile is a call of one
 session that runs in a single thread; tiles run beside each other, one on each core, so that no core
-waits for another within a layer.
+waits for another within a layer. All tiles of an image have the same size. If they do not fit, the
+last ones reach beyond the image, and their scores out there do not count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from locreg.engine.session import run_all, session, usable_cores
 from locreg.regularizer.mirror import mirror_indices
 from locreg.regularizer.onnx_graph import gradient_model, scores_model
 from locreg.regularizer.stored_critic import StoredCritic
-from locreg.regularizer.tiles import score_size, tiles, window
+from locreg.regularizer.tiles import equal_spans, score_size, window
 
 TILE = 96  # side of a tile in scores: 128 is as fast, and takes half as much memory again
 Array = NDArray[np.float32]
@@ -34,7 +35,7 @@ class OnnxGradient:
 
     def __init__(self, critic: StoredCritic, workers: int | None = None) -> None:
         self.critic = critic
-        self._session = session(gradient_model(critic))
+        self._model = gradient_model(critic)
         self._workers = workers or usable_cores()
 
     def value_and_gradient(
@@ -50,8 +51,12 @@ class OnnxGradient:
         value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
         given = {} if level is None else {"level": np.asarray(level, np.float32)}
         windows = list(_windows(self.critic, x, tile))
-        inputs = ({"window": of.pixels(image)[None], **given} for image in x for of in windows)
-        results = run_all(self._session, inputs, self._workers)
+        inputs = (
+            {"window": of.pixels(image)[None], "weights": of.weights, **given}
+            for image in x
+            for of in windows
+        )
+        results = run_all(session(self._model, windows[0].sizes), inputs, self._workers)
         for number, (tile_value, tile_gradient) in enumerate(results):
             image, of = divmod(number, len(windows))
             value[image] += tile_value[0]
@@ -66,12 +71,12 @@ def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
     """
     windows = list(_windows(critic, x, tile))
     inputs = ({"window": of.pixels(x)[None]} for of in windows)
-    size = _map_size(critic, x)
-    scores = np.empty(size, np.float32)
-    results = run_all(session(scores_model(critic)), inputs, usable_cores())
+    scores = np.empty((windows[-1].rows.stop, windows[-1].columns.stop), np.float32)
+    results = run_all(session(scores_model(critic), windows[0].sizes), inputs, usable_cores())
     for of, (result,) in zip(windows, results, strict=True):
-        scores[of.scores] = result[0, 0]
-    return scores
+        scores[of.rows, of.columns] = result[0, 0]
+    height, width = _map_size(critic, x)
+    return scores[:height, :width]
 
 
 @dataclass(frozen=True)
@@ -79,34 +84,53 @@ class _Window:
     """The pixels that a tile of scores depends on, in an image that is mirrored at its borders.
 
     Attributes:
-        scores: rows and columns of the tile in the score map.
-        rows, columns: of its pixels in the image, some twice at a border.
+        rows, columns: of the tile in the score map.
+        inner_rows, inner_columns: 1 for each row or column of the tile, and 0 beyond the map.
+        of_rows, of_columns: rows and columns of its pixels in the image, some twice at a border.
     """
 
-    scores: tuple[slice, slice]
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    rows: slice
+    columns: slice
+    inner_rows: Array
+    inner_columns: Array
+    of_rows: NDArray[np.int64]
+    of_columns: NDArray[np.int64]
+
+    @property
+    def weights(self) -> Array:
+        """1 for each score of the tile, and 0 where it reaches beyond the map."""
+        return np.outer(self.inner_rows, self.inner_columns)
+
+    @property
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """The sizes that the models leave open."""
+        return (
+            ("height", len(self.of_rows)),
+            ("width", len(self.of_columns)),
+            ("rows", len(self.inner_rows)),
+            ("columns", len(self.inner_columns)),
+        )
 
     @cached_property
     def _inside(self) -> tuple[slice, slice, slice] | None:
         """The place of the window in the image; None if it is mirrored."""
-        spans = [slice(int(line[0]), int(line[-1]) + 1) for line in (self.rows, self.columns)]
-        if any(s.stop - s.start != len(line) or (np.diff(line) != 1).any()
-               for s, line in zip(spans, (self.rows, self.columns), strict=True)):  # fmt: skip
+        lines = (self.of_rows, self.of_columns)
+        if any((np.diff(line) != 1).any() for line in lines):
             return None
-        return slice(None), spans[0], spans[1]
+        rows, columns = (slice(int(line[0]), int(line[-1]) + 1) for line in lines)
+        return slice(None), rows, columns
 
     def pixels(self, x: Array) -> Array:
         """The window of an image x (C, H, W)."""
         inside = self._inside
-        window = x[:, self.rows[:, None], self.columns] if inside is None else x[inside]
+        window = x[:, self.of_rows[:, None], self.of_columns] if inside is None else x[inside]
         return np.ascontiguousarray(window, np.float32)
 
     def add(self, total: Array, values: Array) -> None:
         """Add the values of the window to their pixels, the adjoint of `pixels`."""
         inside = self._inside
         if inside is None:
-            places = self.rows[:, None] * total.shape[2] + self.columns
+            places = self.of_rows[:, None] * total.shape[2] + self.of_columns
             for channel, added in zip(total.reshape(len(total), -1), values, strict=True):
                 np.add.at(channel, places, added)
         else:
@@ -114,14 +138,28 @@ class _Window:
 
 
 def _windows(critic: StoredCritic, x: Array, tile: int) -> Iterator[_Window]:
+    """The windows of all tiles; they have one size."""
+    of_rows, of_columns = (
+        list(_lines(critic, pixels, scores, tile))
+        for pixels, scores in zip(x.shape[-2:], _map_size(critic, x), strict=True)
+    )
+    for rows, inner_rows, row_pixels in of_rows:
+        for columns, inner_columns, column_pixels in of_columns:
+            yield _Window(rows, columns, inner_rows, inner_columns, row_pixels, column_pixels)
+
+
+def _lines(
+    critic: StoredCritic, pixels: int, scores: int, tile: int
+) -> Iterator[tuple[slice, Array, NDArray[np.int64]]]:
+    """For the rows (or columns) of each tile: which, 1 for those in the map, and their pixels."""
     field, stride = critic.receptive_field, critic.stride
-    of_rows, of_columns = (mirror_indices(n, field) for n in x.shape[-2:])
-    for rows, columns in tiles(_map_size(critic, x), tile):
-        yield _Window(
-            (rows, columns),
-            of_rows[window(rows, field, stride)],
-            of_columns[window(columns, field, stride)],
-        )
+    parts = equal_spans(scores, tile)
+    mirrored = mirror_indices(pixels, field)
+    beyond = max(window(parts[-1], field, stride).stop - len(mirrored), 0)
+    mirrored = np.pad(mirrored, (0, beyond), mode="edge")
+    for part in parts:
+        inner = (np.arange(part.start, part.stop) < scores).astype(np.float32)
+        yield part, inner, mirrored[window(part, field, stride)]
 
 
 def _map_size(critic: StoredCritic, x: Array) -> tuple[int, int]:

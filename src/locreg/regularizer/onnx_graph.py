@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from locreg.engine.graph import Graph, tensor
 from locreg.regularizer.layers import MCP_ROUNDING, Layer
@@ -22,30 +22,32 @@ _LEAST_SQUARE = 1e-20
 
 
 def gradient_model(critic: StoredCritic) -> bytes:
-    """A model that computes the sum of all scores of windows, and its gradient.
+    """A model that computes the weighted sum of the scores of a window, and its gradient.
 
-    Inputs: ``window`` (B, C, H, W) and, if the critic is noise-conditioned, ``level``, one number.
-    Outputs: ``value`` (B,) in float64, and ``gradient`` (B, C, H, W).
+    Inputs: ``window`` (1, C, H, W), ``weights`` (H', W') of its scores and, if the critic is
+    noise-conditioned, ``level``, one number.
+    Outputs: ``value`` (1,) in float64, and ``gradient`` (1, C, H, W).
     """
     graph = Graph()
     level = "level" if critic.noise_conditioned else None
-    value, _ = add_gradient(graph, critic, "window", level, name="gradient")
+    value, _ = add_gradient(graph, critic, "window", level, "weights", name="gradient")
     graph.add("Identity", value, name="value")
-    image = ("batch", critic.in_channels, "height", "width")
-    inputs = [tensor("window", *image)] + ([tensor("level")] if level else [])
-    outputs = [tensor("value", "batch", kind=TensorProto.DOUBLE), tensor("gradient", *image)]
+    image = (1, critic.in_channels, "height", "width")
+    inputs = [tensor("window", *image), tensor("weights", "rows", "columns")]
+    inputs += [tensor("level")] if level else []
+    outputs = [tensor("value", 1, kind=TensorProto.DOUBLE), tensor("gradient", *image)]
     return graph.model(inputs, outputs)
 
 
 def scores_model(critic: StoredCritic) -> bytes:
-    """A model that computes the scores (B, 1, H', W') of all patches of windows (B, C, H, W)."""
+    """A model that computes the scores (1, 1, H', W') of all patches of a window (1, C, H, W)."""
     graph = Graph()
     z = "window"
     for index, layer in enumerate(critic.layers):
         z, _ = _activate(graph, layer, _convolve(graph, critic, index, z, None))
     graph.add("Identity", z, name="scores")
-    window = tensor("window", "batch", critic.in_channels, "height", "width")
-    return graph.model([window], [tensor("scores", "batch", 1, "rows", "columns")])
+    window = tensor("window", 1, critic.in_channels, "height", "width")
+    return graph.model([window], [tensor("scores", 1, 1, "rows", "columns")])
 
 
 def add_gradient(
@@ -53,25 +55,23 @@ def add_gradient(
     critic: StoredCritic,
     window: str,
     level: str | None,
+    weights: str,
     *,
     name: str | None = None,
-    weights: str | None = None,
 ) -> tuple[str, str]:
-    """Add the sum of the scores of a window and its gradient, called ``name``, to a graph.
+    """Add the sum of the scores of a window, weighted by ``weights`` (H', W'), to a graph.
 
-    The gradient is that of the weighted sum of the scores, if ``weights`` (H', W') are given.
+    Returns:
+        The sum and its gradient, which is called ``name``.
     """
     z, slopes = window, list[_TimesSlope]()
     for index, layer in enumerate(critic.layers):
         z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z, level))
         slopes.append(times_slope)
     axes = graph.constant([1, 2, 3], np.int64)
-    score = graph.add("Cast", z, to=TensorProto.DOUBLE)
+    score = graph.add("Cast", graph.add("Mul", z, weights), to=TensorProto.DOUBLE)
     value = graph.add("ReduceSum", score, axes, keepdims=0)
-    one = numpy_helper.from_array(np.ones(1, np.float32))
-    signal = graph.add("ConstantOfShape", graph.add("Shape", z), value=one)
-    if weights is not None:
-        signal = graph.add("Mul", signal, weights)
+    signal = graph.add("Unsqueeze", weights, graph.constant([0, 1], np.int64))
     for index in reversed(range(len(critic.layers))):
         signal = slopes[index](signal)
         signal = _convolve_adjoint(graph, critic, index, signal, name if index == 0 else None)

@@ -23,6 +23,16 @@ def window(scores: slice, field: int, stride: int) -> slice:
     return slice(scores.start * stride, (scores.stop - 1) * stride + field)
 
 
+def equal_spans(length: int, longest: int) -> list[slice]:
+    """Cover a length by the fewest spans of one size, at most ``longest``.
+
+    The last one may reach beyond the end.
+    """
+    count = -(-length // longest)
+    size = -(-length // count)
+    return [slice(index * size, (index + 1) * size) for index in range(count)]
+
+
 def spans(length: int, longest: int) -> Iterator[slice]:
     """Cut a length into the fewest spans of at most ``longest``, as equal as possible."""
     count = -(-length // longest)
