@@ -10,6 +10,7 @@ size. The result does not depend on the tile size, up to the rounding of sums. F
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -38,6 +39,21 @@ def _by_transforms(critic: PatchCritic, x: Tensor, precision: torch.dtype | None
     return x.device.type == "cpu" and precision is None and is_ridge(critic)
 
 
+@contextmanager
+def _convolutions_in_float32(x: Tensor) -> Iterator[None]:
+    """Let a GPU compute float32 convolutions in float32: by default it rounds to 10 bits."""
+    if not x.is_cuda:
+        yield
+        return
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    usual = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = usual
+
+
 def scores(
     critic: PatchCritic, x: Tensor, tile: int, precision: torch.dtype | None = None
 ) -> Tensor:
@@ -49,8 +65,9 @@ def scores(
     result = None
     for rows, columns, pixels in _tiles(critic, padded, tile):
         z = pixels
-        for index, layer in enumerate(critic.layers):
-            z = _activate(layer, _convolve(critic, index, z, precision))
+        with _convolutions_in_float32(x):
+            for index, layer in enumerate(critic.layers):
+                z = _activate(layer, _convolve(critic, index, z, precision))
         if result is None:
             result = x.new_empty((len(x), 1, *_score_size(critic, padded)))
         result[:, :, rows, columns] = z
@@ -77,7 +94,8 @@ def value_and_gradient(
     for image in range(len(x)):
         image_slice = slice(image, image + 1)
         for rows, columns, pixels in _tiles(critic, padded[image_slice], tile):
-            tile_value, tile_gradient = of_window(pixels)
+            with _convolutions_in_float32(x):
+                tile_value, tile_gradient = of_window(pixels)
             value[image] += tile_value
             top, left = rows.start * critic.stride, columns.start * critic.stride
             height, width = pixels.shape[-2:]

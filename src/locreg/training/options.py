@@ -297,7 +297,7 @@ class CalibratedOptions(SplitOptions):
     """
 
     calibration_images: int = 16
-    calibration_size: int = 128
+    calibration_size: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()

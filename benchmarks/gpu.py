@@ -1,0 +1,96 @@
+"""Does a GPU compute what the processor does, and how fast? For machines that have one.
+
+    python benchmarks/gpu.py PHOTOGRAPHS
+
+For each packaged energy: value and gradient on the GPU beside those on the processor. Then two
+trainings of a small denoising energy on the photographs, one on each device, on the same patches
+and noise. The exit status is 1 if the results differ by more than rounding, or without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from locreg.degradation.noise import NoiseRange
+from locreg.images.patches import PatchPool
+from locreg.images.sources import list_images
+from locreg.regularizer.local_regularizer import load
+from locreg.regularizer.multiscale import Critic
+from locreg.regularizer.packaged import packaged_names
+from locreg.training.build_critic import build_denoiser_critic
+from locreg.training.criteria.denoising import DenoisingCriterion
+from locreg.training.loop import train
+from locreg.training.options import DENOISER_CRITIC, DenoisingOptions
+
+SIZE, LEVEL, TURNS = (1024, 1024), 0.1, 5
+ITERATIONS = 50
+MOST = 1e-4  # difference of gradients relative to their largest value, and of losses
+
+
+def gradients(name: str) -> bool:
+    """Compare value and gradient of packaged weights; returns whether they agree."""
+    results, seconds = [], []
+    for device in ("cpu", "cuda"):
+        regularizer = load(name).to(device)
+        channels = regularizer.in_channels
+        x = torch.rand((1, channels, *SIZE), generator=torch.Generator().manual_seed(0)).to(device)
+        at_level = regularizer.at(LEVEL) if regularizer.noise_conditioned else regularizer
+        times = []
+        for _ in range(TURNS):
+            begin = time.perf_counter()
+            gradient = at_level.value_and_grad(x)[1].cpu()  # the copy waits for the GPU
+            times.append(time.perf_counter() - begin)
+        results.append(gradient)
+        seconds.append(median(times[1:]))
+    difference = ((results[1] - results[0]).abs().max() / results[0].abs().max()).item()
+    print(
+        f"{name}: {seconds[0]:.3f} s on the processor, {seconds[1]:.4f} s on the GPU, "
+        f"largest difference {difference:.1e}",
+        flush=True,
+    )
+    return difference <= MOST
+
+
+def trained(photographs: list[Path], device: str) -> tuple[Critic, float]:
+    """A critic after a few iterations on a device, and the seconds of an iteration."""
+    criterion = DenoisingCriterion(
+        clean=PatchPool(photographs, size=48, channels=3, seed=0),
+        noise=NoiseRange(low=0.0, high=0.5),
+        batch=8,
+        seed=0,
+        precision="float32",
+        steps=1,
+        borders="mirrored",
+        weaker_noise=0.05,
+    )
+    critic = build_denoiser_critic(DENOISER_CRITIC, 0, device)
+    begin = time.perf_counter()
+    result = train(criterion, critic, DenoisingOptions(iterations=ITERATIONS), progress=False)
+    last = criterion.accumulate(result.critic, criterion.draw(ITERATIONS)).item()
+    print(f"training on {device}: loss {last:.5f} after {ITERATIONS} iterations", flush=True)
+    return result.critic.cpu(), (time.perf_counter() - begin) / ITERATIONS
+
+
+def main() -> None:
+    """Compare both devices."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photographs", type=Path)
+    photographs = list_images(parser.parse_args().photographs)
+    if not torch.cuda.is_available():
+        raise SystemExit("This machine has no CUDA GPU that PyTorch can use.")
+    print(torch.cuda.get_device_name(), torch.__version__)
+    agree = [gradients(name) for name in packaged_names()]
+    (on_processor, slow), (on_gpu, fast) = (trained(photographs, d) for d in ("cpu", "cuda"))
+    pairs = zip(on_processor.parameters(), on_gpu.parameters(), strict=True)
+    difference = max((b - a).abs().max().item() for a, b in pairs)
+    print(f"an iteration: {slow:.3f} s and {fast:.3f} s; weights differ by up to {difference:.1e}")
+    raise SystemExit(0 if all(agree) and difference < 100 * MOST else 1)
+
+
+if __name__ == "__main__":
+    main()
