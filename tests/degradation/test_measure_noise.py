@@ -57,6 +57,16 @@ def test_white_noise_on_texture_is_found(sigma):
     assert found.level == pytest.approx(sigma, rel=0.2)
 
 
+def test_white_noise_on_texture_like_grass_stays_white():
+    """Its brightness differs from pixel to pixel, and its colour does not, unlike noise."""
+    random = np.random.default_rng(0)
+    texture = random.normal(0, 0.06, (160, 160))[..., None] * (1, 0.9, 0.7)
+    y = 0.5 + texture + random.normal(0, 0.05, texture.shape)
+    found = measure_noise(y.transpose(2, 0, 1)[None].astype(np.float32))
+    assert found.kind == "white"
+    assert found.level == pytest.approx(0.05, rel=0.03)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_constant_image_has_no_noise(value):
     assert measure_noise(torch.full((1, 3, 80, 90), value)).level == pytest.approx(0, abs=1e-6)

@@ -23,6 +23,7 @@ from locreg.arrays import Array, as_array
 from locreg.degradation.estimate_noise import estimate_sigma
 from locreg.degradation.noise import NoiseKind
 from locreg.degradation.noise_network import FIELD, STEP, measured_everywhere
+from locreg.errors import LocregError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,8 @@ _MOST_SPOILT = 0.1  # share of clipped or constant pixels around a place that le
 _FEWEST_PLACES = 20  # fewer usable places give no level
 _MOST_WEIGHT = 4.0  # largest log weight of a place
 _WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
+_LEAST_WHITE_SHARE = 0.5  # and may be so from this share on, beside texture: `_white_at_half`
+_MOST_AT_HALF = 1.14  # largest level at half the resolution, as a multiple of that of white noise
 _AROUND = 13  # side of the middle of a window whose brightness counts, in pixels
 _MOST_MISFIT = 0.25  # relative error of the fitted variances from which noise does not grow so
 _CERTAIN = -0.1  # doubt up to which a level counts in full; see `_Places`
@@ -127,7 +130,9 @@ def measure_noise(
     if len(places.weight) < _FEWEST_PLACES or not places.weight.any():
         return MeasuredNoise(kind="white", level=white)
     usual, groups = math.exp(places.mean()), _by_brightness(places)
-    independent = white >= _WHITE_SHARE * usual
+    independent = white >= _WHITE_SHARE * usual or (
+        white >= _LEAST_WHITE_SHARE * usual and _white_at_half(x, white, known)
+    )
     growth = _fit_growth(groups)
     if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
         found = growing_noise(x, growth.gain, growth.read_noise, known)
@@ -139,6 +144,23 @@ def measure_noise(
     # A root mean square is at least the geometric mean; if it is not, the groups' weights differ.
     level = share * max(groups.root_mean_square(), usual)
     return MeasuredNoise(kind="camera", level=level)
+
+
+def _white_at_half(x: Array, white: float, known: Array | None) -> bool:
+    """Whether means of 2x2 pixels have half the level, as if noise is independent between pixels.
+
+    The network takes some textures, such as grass, for noise that is not.
+    """
+    height, width = (n // 2 for n in x.shape[2:])
+    halves = (height, 2, width, 2)
+    means = x[:, :, : 2 * height, : 2 * width].reshape(*x.shape[:2], *halves).mean((3, 5))
+    seen = None
+    if known is not None:
+        seen = np.asarray(known[: 2 * height, : 2 * width].reshape(halves).all((1, 3)))
+    try:
+        return estimate_sigma(means, seen) <= _MOST_AT_HALF * white / 2
+    except LocregError:  # too small
+        return False
 
 
 def growing_noise(
