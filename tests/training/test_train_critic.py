@@ -245,6 +245,24 @@ def test_critics_without_a_fitting_lam_are_kept(folder, tmp_path):
     assert not TrainingRun(output=output).checkpoint.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [(), (0.05, 0.2)])
+def test_lam_is_fitted_at_the_levels_of_the_noise_or_those_asked_for(folder, tmp_path, asked):
+    recipe = CriticRecipe(
+        clean=folder,
+        noise=NoiseRange(low=0.1, high=0.1),
+        critic=CriticOptions(widths=(3,)),
+        data=DataOptions(
+            held_out=0, calibration_images=1, calibration_size=16, calibration_sigmas=asked
+        ),
+        training=TrainingOptions(iterations=1, batch=1),
+    )
+    weights = train_critic(recipe, TrainingRun(output=tmp_path / "w.safetensors", progress=False))
+    assert weights.calibration.record["sigmas"] == pytest.approx(
+        asked or (0.07, 0.0954, 0.13), rel=1e-3
+    )
+
+
 def test_a_degradation_known_by_examples_gets_its_own_lam(folder, noisy, tmp_path):
     options = TrainingOptions(iterations=80, batch=8, validate_every=40)
     recipe = CriticRecipe(

@@ -51,7 +51,7 @@ def calibrate_white_noise(
             the scores of degraded images.
         seed: seed of the noise and of these noise levels.
         sigmas: noise levels at which lam is searched; by default `levels_of` the training's noise,
-            and `SIGMAS` with a contrast.
+            or `SIGMAS` with a contrast.
         options: options of the solver that restores.
         with_contrast: first find the contrast a of R(a x) / a (`best_contrast`) at the noise levels
             `CONTRAST_SIGMAS`, and fit log a by a line in log sigma.

@@ -26,7 +26,7 @@ from locreg.regularizer.weights import Weights
 from locreg.training.calibration import calibrate_white_noise
 
 _CALIBRATION_IMAGES = 16
-_CALIBRATION_SIZE = 128
+_CALIBRATION_SIZE = 64
 
 
 def import_localreg(folder: Path) -> Weights:

@@ -293,16 +293,18 @@ class CalibratedOptions(SplitOptions):
     Attributes:
         calibration_images: Number of training images that lam is fitted on. For ridge critics
             trained on synthetic noise, the contrast is fitted on them as well. 0 fits neither.
-        calibration_size: Side of the centre crops of these images, in pixels.
+        calibration_size: Side of the centre crops of these images, in pixels; by default 128 for a
+            folder of degraded images, and 64 for synthetic noise, where it gives the same lam.
     """
 
     calibration_images: int = 16
-    calibration_size: int = 64
+    calibration_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(0, "calibration_images", self.calibration_images)
-        check_at_least(16, "calibration_size", self.calibration_size)
+        if self.calibration_size is not None:
+            check_at_least(16, "calibration_size", self.calibration_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,13 +321,20 @@ class DataOptions(CalibratedOptions):
             then taken at patches with less noise instead of blends of two scenes.
         validation_sigma: Noise level of the validation images. The default is the middle of the
             noise range; with degraded images, the default is to validate the criterion itself.
+        calibration_sigmas: Noise levels at which lam is fitted, for synthetic noise. The default is
+            3 or 4 levels of the training's own noise; ridge critics are fitted at all levels.
     """
 
     common_patches: bool = False
     validation_sigma: float | None = None
+    calibration_sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for sigma in self.calibration_sigmas:
+            check_sigma(sigma)
+            if sigma == 0:
+                raise UsageError("calibration_sigmas must be above 0.")
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
             if self.validation_sigma == 0:

@@ -28,6 +28,7 @@ from locreg.training.recipes import RefinementRecipe
 from locreg.training.validation import MinimiserValidation, first_lam
 
 _LAM_IMAGES = 6  # number of training images that the initial lam is fitted on
+_LAM_SIZE = 64  # side of the crops that lam is fitted on in the end
 
 
 def refine(recipe: RefinementRecipe, run: TrainingRun) -> Weights:
@@ -89,7 +90,7 @@ def refine(recipe: RefinementRecipe, run: TrainingRun) -> Weights:
         validate=validate,
     )
     if data.calibration_images:
-        images = crops(clean[: data.calibration_images], data.calibration_size)
+        images = crops(clean[: data.calibration_images], data.calibration_size or _LAM_SIZE)
         weights = _calibrated(weights, images, recipe, run.progress)
         save_weights(weights, run.output)
     run.checkpoint.unlink(missing_ok=True)

@@ -27,6 +27,9 @@ from locreg.training.validation import CriterionValidation, WhiteNoiseValidation
 
 # Number of clean and of degraded pixels when the criterion is validated, in all batches together.
 _VALIDATION_PIXELS = 16 * 64 * 15**2
+# Side of the crops that lam is fitted on. Scores of clean and degraded images of different scenes
+# are compared on larger ones.
+_SIZE, _SIZE_OF_SCENES = 64, 128
 
 
 def train_critic(recipe: CriticRecipe, run: TrainingRun) -> Weights:
@@ -145,7 +148,8 @@ def _calibrated(recipe: CriticRecipe, weights: Weights, files: _Split, run: Trai
 
     def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
-        size, channels = recipe.data.calibration_size, recipe.critic.channels
+        size = recipe.data.calibration_size or (_SIZE if recipe.noise else _SIZE_OF_SCENES)
+        channels = recipe.critic.channels
         images = load_crops(chosen, size=size, channels=channels, white=recipe.data.white)
         return [x.to(run.device) for x in images]
 
@@ -162,6 +166,7 @@ def _calibrated(recipe: CriticRecipe, weights: Weights, files: _Split, run: Trai
             clean,
             noise=recipe.noise,
             seed=seed,
+            sigmas=recipe.data.calibration_sigmas or None,
             with_contrast=isinstance(recipe.critic, RidgeCriticOptions),
             progress=run.progress,
         )

@@ -24,6 +24,7 @@ from locreg.images.files import make_folder, write_atomically
 from locreg.images.patches import PatchPool
 from locreg.images.sources import list_images, list_sources, split_sources
 from locreg.report.pictures import encode
+from locreg.training.calibration import SIGMAS
 from locreg.training.options import (
     RIDGE_TRAINING,
     CriticOptions,
@@ -211,6 +212,7 @@ class Reproduction:
                 validation_size=96 if scale.crop is None else 32,
                 calibration_images=scale.calibration_images,
                 calibration_size=scale.calibration_size,
+                calibration_sigmas=SIGMAS,  # Table 1 restores at levels of other trainings, too
             ),
             training=TrainingOptions(
                 iterations=scale.iterations,
