@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py PHOTOGRAPHS
 
-For each packaged energy: value and gradient on the GPU beside those on the processor. Then two
-trainings of a small denoising energy on the photographs, one on each device, on the same patches
-and noise. The exit status is 1 if the results differ by more than rounding, or without a GPU.
+For each packaged energy: the gradient on the GPU beside that on the processor. Then two trainings
+of a denoising energy on the photographs, one on each device, on the same patches and noise, whose
+losses are compared. The exit status is 1 if they differ, or without a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from locreg.degradation.noise import NoiseRange
 from locreg.images.patches import PatchPool
 from locreg.images.sources import list_images
 from locreg.regularizer.local_regularizer import load
-from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.packaged import packaged_names
 from locreg.training.build_critic import build_denoiser_critic
 from locreg.training.criteria.denoising import DenoisingCriterion
@@ -29,7 +28,8 @@ from locreg.training.options import DENOISER_CRITIC, DenoisingOptions
 
 SIZE, LEVEL, TURNS = (1024, 1024), 0.1, 5
 ITERATIONS = 50
-MOST = 1e-4  # difference of gradients relative to their largest value, and of losses
+MOST = 1e-4  # largest difference of gradients, relative to their largest value
+MOST_OF_LOSS = 0.02  # of losses: a GPU rounds the convolutions of a training to 10 bits
 
 
 def gradients(name: str) -> bool:
@@ -56,8 +56,8 @@ def gradients(name: str) -> bool:
     return difference <= MOST
 
 
-def trained(photographs: list[Path], device: str) -> tuple[Critic, float]:
-    """A critic after a few iterations on a device, and the seconds of an iteration."""
+def trained(photographs: list[Path], device: str) -> tuple[float, float]:
+    """The loss after a few iterations on a device, and the seconds of an iteration."""
     criterion = DenoisingCriterion(
         clean=PatchPool(photographs, size=48, channels=3, seed=0),
         noise=NoiseRange(low=0.0, high=0.5),
@@ -71,9 +71,10 @@ def trained(photographs: list[Path], device: str) -> tuple[Critic, float]:
     critic = build_denoiser_critic(DENOISER_CRITIC, 0, device)
     begin = time.perf_counter()
     result = train(criterion, critic, DenoisingOptions(iterations=ITERATIONS), progress=False)
-    last = criterion.accumulate(result.critic, criterion.draw(ITERATIONS)).item()
-    print(f"training on {device}: loss {last:.5f} after {ITERATIONS} iterations", flush=True)
-    return result.critic.cpu(), (time.perf_counter() - begin) / ITERATIONS
+    seconds = (time.perf_counter() - begin) / ITERATIONS
+    loss = criterion.accumulate(result.critic, criterion.draw(ITERATIONS)).item()
+    print(f"training on {device}: loss {loss:.5f}, {seconds:.3f} s an iteration", flush=True)
+    return loss, seconds
 
 
 def main() -> None:
@@ -85,11 +86,9 @@ def main() -> None:
         raise SystemExit("This machine has no CUDA GPU that PyTorch can use.")
     print(torch.cuda.get_device_name(), torch.__version__)
     agree = [gradients(name) for name in packaged_names()]
-    (on_processor, slow), (on_gpu, fast) = (trained(photographs, d) for d in ("cpu", "cuda"))
-    pairs = zip(on_processor.parameters(), on_gpu.parameters(), strict=True)
-    difference = max((b - a).abs().max().item() for a, b in pairs)
-    print(f"an iteration: {slow:.3f} s and {fast:.3f} s; weights differ by up to {difference:.1e}")
-    raise SystemExit(0 if all(agree) and difference < 100 * MOST else 1)
+    (expected, _), (loss, _) = (trained(photographs, device) for device in ("cpu", "cuda"))
+    alike = abs(loss - expected) <= MOST_OF_LOSS * expected
+    raise SystemExit(0 if all(agree) and alike else 1)
 
 
 if __name__ == "__main__":

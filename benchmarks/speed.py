@@ -4,7 +4,7 @@
     python benchmarks/speed.py OUT.csv --parts quality --photographs FOLDER --picture OUT.png
         [--peer "NAME=COMMAND {input} {output} {sigma}" ...]
 
-Everything is measured in turns, and the median is reported.
+Commands are measured in turns. Seconds are medians, PSNR is a mean.
 
     gradient   the rate of matrix products in the same process, as the limit of what convolutions
                can reach; value and gradient of each packaged energy beside it, and by plain
@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.engine.session import usable_cores
+from locreg.images.sources import list_images
 from locreg.regularizer.denoising_energy import load_energy
 from locreg.regularizer.stored_critic import StoredCritic
 
@@ -219,16 +220,6 @@ def size_rows(largest: float, folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def of_bm3d(source: str, target: str, sigma: float) -> None:
-    """Denoise a colour file by bm3d, as its authors do."""
-    from bm3d import bm3d_rgb
-    from PIL import Image
-
-    pixels = np.asarray(Image.open(source).convert("RGB")) / 255
-    result = bm3d_rgb(pixels, sigma)
-    Image.fromarray(np.rint(255 * result.clip(0, 1)).astype(np.uint8)).save(target)
-
-
 def denoisers(peers: list[str]) -> dict[str, str]:
     """Commands that denoise a file, by name."""
     locreg = f"{sys.executable} -m locreg denoise {{input}} -o {{output}}"
@@ -239,8 +230,8 @@ def denoisers(peers: list[str]) -> dict[str, str]:
         commands |= {name: f"{known} --weights {name}" for name in ("ridge-rgb", "alr-rgb")}
     commands = {f"locreg, {name}": command for name, command in commands.items()}
     if util.find_spec("bm3d") is not None:
-        call = "import speed; speed.of_bm3d('{input}', '{output}', {sigma})"
-        commands["bm3d"] = f'{sys.executable} -c "{call}"'
+        script = Path(__file__).with_name("denoise_by_bm3d.py")
+        commands["bm3d"] = f"{sys.executable} {script} {{input}} {{output}} {{sigma}}"
     return commands | dict(peer.split("=", 1) for peer in peers)
 
 
@@ -248,12 +239,9 @@ def quality_rows(photographs: Path, peers: list[str], folder: Path) -> list[dict
     """Mean PSNR and seconds of whole commands on photographs with white noise."""
     from PIL import Image
 
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parent.resolve()), os.environ.get("PYTHONPATH", "")]
-    )
     noisy, result = folder / "noisy.png", folder / "result.png"
     measured: dict[str, list[tuple[float, float]]] = {}
-    for number, path in enumerate(sorted(photographs.iterdir())[::8]):
+    for number, path in enumerate(list_images(photographs)[::8]):
         clean = np.asarray(Image.open(path).convert("RGB")) / 255
         noise = np.random.default_rng(number).normal(0, LEVEL, clean.shape)
         Image.fromarray(np.rint(255 * (clean + noise).clip(0, 1)).astype(np.uint8)).save(noisy)
@@ -294,7 +282,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
     axes.margins(x=0.25, y=0.12)
     axes.set_xlabel("seconds, from the command to the file")
     axes.set_ylabel("PSNR in dB")
-    axes.set_title(f"White noise of level {LEVEL}, {rows[0]['images']} photographs of 481x321")
+    axes.set_title(f"White noise of level {LEVEL}, mean of {rows[0]['images']} photographs")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
@@ -307,11 +295,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--largest", type=float, default=12, help="megapixels")
     parser.add_argument("--photographs", type=Path, help="folder of clean photographs")
-    parser.add_argument("--picture", type=Path, help="file for the curve of PSNR against seconds")
+    parser.add_argument("--picture", type=Path, help="file for the picture of PSNR and seconds")
     parser.add_argument("--peer", action="append", default=[], help="NAME=COMMAND")
     arguments = parser.parse_args()
     if "quality" in arguments.parts and arguments.photographs is None:
         parser.error("--parts quality needs --photographs FOLDER")
+    if not all("=" in peer for peer in arguments.peer):
+        parser.error('--peer must be "NAME=COMMAND {input} {output} {sigma}"')
     print(facts := machine(), flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as name:

@@ -39,15 +39,23 @@ def each_in_order(
 def one_ahead(
     do: Callable[[Thing], Result], things: Iterable[Thing]
 ) -> Generator[Result, None, None]:
-    """What becomes of each thing; the next one is done while the caller works with the last.
+    """What becomes of each thing, in their order.
 
-    A single thread does them all, one after the other. The error of a thing is raised in its turn.
+    A thread does the next one while the caller uses the current one. The caller waits for the
+    first, which may take long, and can interrupt it. The error of a thing is raised in its turn.
     """
-    following: Future[Result] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        for thing in things:
-            ready, following = following, pool.submit(do, thing)
-            if ready is not None:
-                yield ready.result()
-        if following is not None:
-            yield following.result()
+    remaining = iter(things)
+    try:
+        first = next(remaining)
+    except StopIteration:
+        return
+    current = do(first)
+    pool = ThreadPoolExecutor(1)
+    try:
+        for thing in remaining:
+            following = pool.submit(do, thing)
+            yield current
+            current = following.result()
+        yield current
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,5 +1,7 @@
 """Calibration: lam from the noise level, or from the scores of clean and degraded images."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -93,13 +95,14 @@ def test_the_best_contrast_tells_steps_from_noise():
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.1, 0.1), (0.0, 0.5), (0.0, 0.01), (0.05, 0.2), (0, 1)]
+    ("low", "high"), [(0.1, 0.1), (0.0, 0.5), (0.0, 0.01), (0.01, 0.5), (0, 1)]
 )
 def test_lam_is_fitted_at_the_levels_of_the_training_alone(low, high):
     levels = levels_of(NoiseRange(low=low, high=high))
     assert list(levels) == sorted(levels)
     assert len(levels) >= 3  # a parabola needs three
-    assert levels[0] == pytest.approx(max(0.7 * low, levels[-1] / 20))
+    assert all(after <= 3.01 * before for before, after in itertools.pairwise(levels))
+    assert levels[0] == pytest.approx(0.7 * low or levels[-1] / 20)
     assert levels[-1] == pytest.approx(min(1.3 * high, 1))
 
 

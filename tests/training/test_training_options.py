@@ -41,6 +41,7 @@ from locreg.training.options import (
         (lambda: DataOptions(validation_sigma=0.0), "validation_sigma must be above 0"),
         (lambda: DataOptions(calibration_size=15), "calibration_size must be at least 16"),
         (lambda: DataOptions(calibration_sigmas=(0.1, 0.0)), "calibration_sigmas must be above 0"),
+        (lambda: DataOptions(calibration_sigmas=(0.1, 0.1)), "two or more levels"),
         (lambda: DataOptions(calibration_sigmas=(1.5,)), "is above 1"),
     ],
 )

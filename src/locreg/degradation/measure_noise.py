@@ -3,8 +3,10 @@
 The network of `locreg.degradation.noise_network` measures the level everywhere. Places without
 noise of their own are left out: clipped skies and shadows, letterbox bars, transparent or constant
 areas. The rest is averaged with the network's weights. If the noise is independent between pixels
-and grows with brightness, as on a sensor, gain and read noise are fitted to the levels. If the
-network is in doubt, as in textures, where noise and scene look alike, the level is lowered.
+and grows with brightness, as on a sensor, gain and read noise are fitted to the levels. The ratio
+of the network's level and that of `estimate_sigma` tells white noise from other noise; between the
+two, means of 2x2 pixels decide. If the network is in doubt, as in textures, where noise and scene
+look alike, the level is lowered.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _MOST_SPOILT = 0.1  # share of clipped or constant pixels around a place that le
 _FEWEST_PLACES = 20  # fewer usable places give no level
 _MOST_WEIGHT = 4.0  # largest log weight of a place
 _WHITE_SHARE = 0.85  # noise is white if its white part has at least this share of its level
-_LEAST_WHITE_SHARE = 0.5  # and may be so from this share on, beside texture: `_white_at_half`
+_LEAST_WHITE_SHARE = 0.5  # from this share on, `_white_at_half` decides
 _MOST_AT_HALF = 1.14  # largest level at half the resolution, as a multiple of that of white noise
 _AROUND = 13  # side of the middle of a window whose brightness counts, in pixels
 _MOST_MISFIT = 0.25  # relative error of the fitted variances from which noise does not grow so
@@ -130,11 +132,10 @@ def measure_noise(
     if len(places.weight) < _FEWEST_PLACES or not places.weight.any():
         return MeasuredNoise(kind="white", level=white)
     usual, groups = math.exp(places.mean()), _by_brightness(places)
-    independent = white >= _WHITE_SHARE * usual or (
-        white >= _LEAST_WHITE_SHARE * usual and _white_at_half(x, white, known)
-    )
+    alone = white >= _WHITE_SHARE * usual  # no texture that the network takes for noise
+    independent = alone or (white >= _LEAST_WHITE_SHARE * usual and _white_at_half(x, white, known))
     growth = _fit_growth(groups)
-    if kind == "poisson-gaussian" or (kind == "auto" and independent and growth.clear):
+    if kind == "poisson-gaussian" or (kind == "auto" and alone and growth.clear):
         found = growing_noise(x, growth.gain, growth.read_noise, known)
         return found.scaled_to(white) if independent else found
     share = places.share_of_noise()
@@ -147,7 +148,7 @@ def measure_noise(
 
 
 def _white_at_half(x: Array, white: float, known: Array | None) -> bool:
-    """Whether means of 2x2 pixels have half the level, as if noise is independent between pixels.
+    """Whether means of 2x2 pixels have half the level, as they have if the noise is white.
 
     The network takes some textures, such as grass, for noise that is not.
     """

@@ -156,7 +156,7 @@ def _tiles(
     corner = body.add("Concat", top, left, axis=0)
     reach = body.constant([rows.window, columns.window], np.int64)
     window = body.add("Slice", padded, corner, body.add("Add", corner, reach), axes)
-    # Said once more, so that the program that runs this can plan for one size.
+    # This changes nothing. It tells the program that runs this the size, so that it can plan.
     shape = body.constant([1, critic.in_channels, rows.window, columns.window], np.int64)
     window = body.add("Reshape", window, shape)
     vertical = body.add("Unsqueeze", rows.valid(body, top), body.constant([1], np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from locreg.solvers.solution import Iterate, OnStep, Solution, Status
 
 if TYPE_CHECKING:
     from locreg.restoration.inputs import Observation
+
+_ROWS = 64  # rows of an image that are computed with at a time
 
 
 def denoise(
@@ -124,7 +127,10 @@ def gradient_steps(
     """
     x, history = y, list[Iterate]()
     for eta in step_sizes(steps):
-        z = y if x is y else x - eta * (x - y)
+        z = x
+        if x is not y:
+            for part, of_y in _strips(x, y):
+                part -= eta * (part - of_y)
         value, gradient = energy.array_gradient(z, eta * sigma)
         at_z = _iterate(z, y, lam, value, gradient, eta)
         history.append(at_z)
@@ -135,32 +141,34 @@ def gradient_steps(
         gradient *= -eta * lam  # in place, since images may be large
         gradient += z
         x = gradient
-    status = Status.MAXIMUM_STEPS if np.isfinite(x).all() else Status.FAILED
+    finite = all(np.isfinite(part).all() for (part,) in _strips(x))
+    status = Status.MAXIMUM_STEPS if finite else Status.FAILED
     return Solution(x, status, tuple(history), len(history))
 
 
 def _iterate(
     z: Array, y: Array, lam: float, value: NDArray[np.float64], gradient: Array, eta: float
 ) -> Iterate:
-    if z is y:
-        data_term, norm = np.zeros(len(z)), lam * np.sqrt(_squares(gradient))
-    else:
-        residual = z - y
-        data_term = 0.5 * _squares(residual)
-        residual += np.asarray(lam, z.dtype) * gradient
-        norm = np.sqrt(_squares(residual))
+    data_term, squares = np.zeros(len(z)), np.zeros(len(z))
+    for index in range(len(z)):
+        for part, of_y, slope in _strips(z[index], y[index], gradient[index]):
+            residual = part - of_y
+            data_term[index] += 0.5 * np.square(residual).sum(dtype=float)
+            residual += np.asarray(lam, z.dtype) * slope
+            squares[index] += np.square(residual).sum(dtype=float)
     return Iterate(
         energy=data_term + lam * value,
         data_term=data_term,
         regularizer=value,
-        gradient_norm=norm,
+        gradient_norm=np.sqrt(squares),
         step_size=np.full(len(z), eta),
     )
 
 
-def _squares(x: Array) -> NDArray[np.float64]:
-    """The sum of squares of each image, row by row, since images may be large."""
-    return np.array([sum(np.square(row).sum(dtype=float) for row in image) for image in x])
+def _strips(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Views of the same few rows of arrays (..., H, W), since whole images need much memory."""
+    for top in range(0, arrays[0].shape[-2], _ROWS):
+        yield tuple(array[..., top : top + _ROWS, :] for array in arrays)
 
 
 def _denoise_other_channels(

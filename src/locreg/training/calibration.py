@@ -22,7 +22,9 @@ from locreg.solvers.options import AdamOptions
 from locreg.solvers.search import best_lam, growing_root
 from locreg.training.validation import first_lam, lam_for_white_noise, restored_psnr
 
-SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # with a contrast, R is used at all levels
+CALIBRATION_SIZE = 64  # side in pixels of the crops that lam is fitted on
+# The levels of critics with a contrast, which are used at all of them.
+SIGMAS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 CONTRAST_SIGMAS = (0.05, 0.15, 0.4)
 _FIRST_CONTRAST = 2.5  # the first contrast to try, at the noise level of the training
 QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -47,8 +49,8 @@ def calibrate_white_noise(
     Args:
         regularizer: R, on the device of the images.
         images: clean images (1, C, H, W) in [0, 1], none of them from a test set.
-        noise: the noise of the training, whose levels are drawn uniformly for the quantiles of
-            the scores of degraded images.
+        noise: the noise of the training. The quantiles of the scores of degraded images are those
+            of levels drawn uniformly from it.
         seed: seed of the noise and of these noise levels.
         sigmas: noise levels at which lam is searched; by default `levels_of` the training's noise,
             or `SIGMAS` with a contrast.
@@ -104,11 +106,13 @@ def levels_of(noise: NoiseRange) -> tuple[float, ...]:
     """Noise levels at which lam is searched: those of a training, and a little beyond.
 
     Training on one level supports the levels around it (`SUPPORTED_SHARES`). A range that begins
-    at 0 counts from a twentieth of its highest level on.
+    at 0 counts from a twentieth of its highest level on. Neighbouring levels differ at most by a
+    factor of 3, and there are at least three, which a parabola needs.
     """
     low, high = SUPPORTED_SHARES[0] * noise.low, min(SUPPORTED_SHARES[1] * noise.high, 1.0)
-    low = max(low, high / 20)
-    return tuple(np.geomspace(low, high, 3 if high < 3 * low else 4).tolist())
+    low = low or high / 20
+    count = max(3, 1 + math.ceil(math.log(high / low) / math.log(3)))
+    return tuple(np.geomspace(low, high, count).tolist())
 
 
 def _fitted_contrasts(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from locreg.degradation.noise import NoiseRange
-from locreg.errors import LocregError, UsageError
+from locreg.errors import LocregError
 from locreg.images.patches import load_crops
 from locreg.images.sources import list_images
 from locreg.regularizer.criterion_record import WassersteinRecord
@@ -23,10 +23,9 @@ from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.layers import Layer
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.weights import Weights
-from locreg.training.calibration import calibrate_white_noise
+from locreg.training.calibration import CALIBRATION_SIZE, calibrate_white_noise
 
 _CALIBRATION_IMAGES = 16
-_CALIBRATION_SIZE = 64
 
 
 def import_localreg(folder: Path) -> Weights:
@@ -85,10 +84,11 @@ def calibrated(weights: Weights, clean: Path, *, progress: bool = True) -> Weigh
     Raises:
         LocregError: when the folder holds no images, or ``noise_std`` in ``params.json`` is neither
             a number nor two numbers.
+        UsageError: when it is 0 or not in [0, 1].
     """
     crops = load_crops(
         list_images(clean)[:_CALIBRATION_IMAGES],
-        size=_CALIBRATION_SIZE,
+        size=CALIBRATION_SIZE,
         channels=weights.critic.in_channels,
     )
     calibration = calibrate_white_noise(
@@ -105,10 +105,10 @@ def _noise_range(parameters: dict[str, Any]) -> NoiseRange:
     """Range of the training's noise level, from a number or a list of two."""
     noise = parameters.get("noise_std", 0.1)
     try:
-        low, high = noise if isinstance(noise, list) else (noise, noise)
-        return NoiseRange(low=float(low), high=float(high))
-    except (TypeError, ValueError, UsageError):
+        low, high = sorted(map(float, noise if isinstance(noise, list) else (noise, noise)))
+    except (TypeError, ValueError):
         raise LocregError(f"noise_std must be a number or two of them, got {noise!r}.") from None
+    return NoiseRange(low=low, high=high)
 
 
 def _read_parameters(path: Path) -> dict[str, Any]:

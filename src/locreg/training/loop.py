@@ -49,8 +49,8 @@ class Criterion(Protocol[Batch]):
     def draw(self, iteration: int) -> Batch:
         """The patches, noise and other random numbers of an iteration.
 
-        They must depend on the iteration alone. Another thread draws them, one iteration after the
-        other, while the iteration before is learned.
+        They must depend on the iteration alone. A second thread draws the next batch while the
+        critic learns from the current one.
         """
 
     def accumulate(self, critic: Critic, batch: Batch) -> Tensor:
@@ -167,7 +167,8 @@ def train(
 
 
 def _names(skipped: dict[ImageSource, str]) -> dict[str, str]:
-    return {str(source): reason for source, reason in skipped.items()}
+    # A copy, since the thread that draws batches may add to it.
+    return {str(source): reason for source, reason in dict(skipped).items()}
 
 
 def learning_rate(options: LoopOptions, iteration: int) -> float:

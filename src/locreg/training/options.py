@@ -335,6 +335,8 @@ class DataOptions(CalibratedOptions):
             check_sigma(sigma)
             if sigma == 0:
                 raise UsageError("calibration_sigmas must be above 0.")
+        if len(set(self.calibration_sigmas)) == 1:
+            raise UsageError("calibration_sigmas must be two or more levels.")
         if self.validation_sigma is not None:
             check_sigma(self.validation_sigma)
             if self.validation_sigma == 0:

@@ -53,6 +53,8 @@ class CriticRecipe:
             raise UsageError("Give either degraded images or a noise level.")
         if self.data.common_patches and self.noise is None:
             raise UsageError("common_patches is for synthetic noise: give a noise level.")
+        if self.data.calibration_sigmas and self.noise is None:
+            raise UsageError("calibration_sigmas is for synthetic noise: give a noise level.")
         check_apart(self.clean_paths)
         if self.degraded is not None:
             check_apart(self.clean_paths + self.degraded_paths)

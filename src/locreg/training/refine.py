@@ -21,14 +21,13 @@ from locreg.regularizer.multiscale import Critic
 from locreg.regularizer.weights import Weights, load_weights, save_weights
 from locreg.solvers.options import LBFGSOptions
 from locreg.solvers.search import best_lam
-from locreg.training.calibration import calibrate_white_noise
+from locreg.training.calibration import CALIBRATION_SIZE, calibrate_white_noise
 from locreg.training.criteria.bilevel import BilevelCriterion
 from locreg.training.output import TrainingRun, folder_names, listing, train_to_file
 from locreg.training.recipes import RefinementRecipe
 from locreg.training.validation import MinimiserValidation, first_lam
 
 _LAM_IMAGES = 6  # number of training images that the initial lam is fitted on
-_LAM_SIZE = 64  # side of the crops that lam is fitted on in the end
 
 
 def refine(recipe: RefinementRecipe, run: TrainingRun) -> Weights:
@@ -90,7 +89,7 @@ def refine(recipe: RefinementRecipe, run: TrainingRun) -> Weights:
         validate=validate,
     )
     if data.calibration_images:
-        images = crops(clean[: data.calibration_images], data.calibration_size or _LAM_SIZE)
+        images = crops(clean[: data.calibration_images], data.calibration_size or CALIBRATION_SIZE)
         weights = _calibrated(weights, images, recipe, run.progress)
         save_weights(weights, run.output)
     run.checkpoint.unlink(missing_ok=True)

@@ -17,7 +17,11 @@ from locreg.regularizer.critic import PatchCritic
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.regularizer.weights import Weights, save_weights
 from locreg.training.build_critic import build_critic
-from locreg.training.calibration import calibrate_unpaired, calibrate_white_noise
+from locreg.training.calibration import (
+    CALIBRATION_SIZE,
+    calibrate_unpaired,
+    calibrate_white_noise,
+)
 from locreg.training.criteria.wasserstein import UnpairedPatches, WassersteinCriterion
 from locreg.training.loop import Validate
 from locreg.training.options import RidgeCriticOptions
@@ -27,9 +31,8 @@ from locreg.training.validation import CriterionValidation, WhiteNoiseValidation
 
 # Number of clean and of degraded pixels when the criterion is validated, in all batches together.
 _VALIDATION_PIXELS = 16 * 64 * 15**2
-# Side of the crops that lam is fitted on. Scores of clean and degraded images of different scenes
-# are compared on larger ones.
-_SIZE, _SIZE_OF_SCENES = 64, 128
+# Side of the crops on which scores of clean and degraded images of different scenes are compared.
+_SIZE_OF_SCENES = 128
 
 
 def train_critic(recipe: CriticRecipe, run: TrainingRun) -> Weights:
@@ -148,7 +151,9 @@ def _calibrated(recipe: CriticRecipe, weights: Weights, files: _Split, run: Trai
 
     def crops(part: list[ImageSource]) -> list[Tensor]:
         chosen = part[: recipe.data.calibration_images]
-        size = recipe.data.calibration_size or (_SIZE if recipe.noise else _SIZE_OF_SCENES)
+        size = recipe.data.calibration_size or (
+            CALIBRATION_SIZE if recipe.noise else _SIZE_OF_SCENES
+        )
         channels = recipe.critic.channels
         images = load_crops(chosen, size=size, channels=channels, white=recipe.data.white)
         return [x.to(run.device) for x in images]
