@@ -111,13 +111,10 @@ class DenoisingEnergy(TrainedRegularizer):
         return value, gradient
 
     def _gradient(self, x: Array, sigma: float) -> tuple[NDArray[np.float64], Array]:
-        first, *further = self._parts
-        value, gradient = first.value_and_gradient(x, sigma, self.tile or TILE)
-        for part in further:
-            of_part = part.value_and_gradient(x, sigma, self.tile or TILE)
-            value += of_part[0]
-            gradient += of_part[1]
-        return value, gradient
+        value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
+        for part in self._parts:
+            value += part.value_and_gradient(x, sigma, self.tile or TILE, gradient)[0]
+        return value, gradient.astype(x.dtype, copy=False)
 
     @cached_property
     def _parts(self) -> tuple[OnnxGradient, ...]:

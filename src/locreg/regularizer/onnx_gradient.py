@@ -39,7 +39,7 @@ class OnnxGradient:
         self._workers = workers or usable_cores()
 
     def value_and_gradient(
-        self, x: Array, level: float | None = None, tile: int = TILE
+        self, x: Array, level: float | None = None, tile: int = TILE, total: Array | None = None
     ) -> tuple[NDArray[np.float64], Array]:
         """R of each image x (B, C, H, W) in [0, 1], (B,), and its gradient, in the shape of x.
 
@@ -47,8 +47,11 @@ class OnnxGradient:
             x: images.
             level: the noise level, for a noise-conditioned critic.
             tile: side of a tile, in scores. It changes speed and memory, not the result.
+            total: an array, in the shape of x, to which the gradient is added; by default a new one
+                of zeros.
         """
-        value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
+        value = np.zeros(len(x))
+        gradient = np.zeros(x.shape, np.float32) if total is None else total
         given = {} if level is None else {"level": np.asarray(level, np.float32)}
         windows = list(_windows(self.critic, x, tile))
         inputs = (
@@ -61,7 +64,7 @@ class OnnxGradient:
             image, of = divmod(number, len(windows))
             value[image] += tile_value[0]
             windows[of].add(gradient[image], tile_gradient[0])
-        return value, gradient.astype(x.dtype, copy=False)
+        return value, gradient
 
 
 def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:

@@ -17,6 +17,8 @@ from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_image_file import RestoredFile
 from locreg.solvers.solution import Solution
 
+_VALUES = 1_000_000  # of a residual that are squared at a time
+
 
 def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, Any]:
     """What was done to one file, with these options."""
@@ -50,7 +52,13 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
 
 def _removed(residual: Array) -> float:
     """The root mean square of what was removed, where something was observed."""
-    return math.sqrt(np.nanmean(np.square(residual)))
+    squares, count = 0.0, 0
+    # Part by part, since images may be large.
+    for part in np.array_split(residual.reshape(-1), residual.size // _VALUES + 1):
+        observed = part[~np.isnan(part)]
+        squares += float(np.square(observed).sum(dtype=float))
+        count += len(observed)
+    return math.sqrt(squares / max(count, 1))
 
 
 def _norm(norms: Any) -> float:

@@ -76,8 +76,11 @@ class NoisyImages:
         return replace(self, y=change(self.y), start=start)
 
     def result(self, found: Restoration, image: Array) -> Restoration:
-        """The result of denoising these images, from that of denoising others."""
-        residual = residual_of(self.y, image, self.observed)
+        """The result of denoising these images, from that of denoising others.
+
+        Its residual takes the place of the other one, since images may be large.
+        """
+        residual = residual_of(self.y, image, self.observed, found.residual)
         return replace(
             found, image=image, sigma=self.noise.level, noise=self.noise, residual=residual
         )
@@ -149,10 +152,14 @@ def stabilised(images: NoisyImages) -> Restoration:
     return images.result(found, transform.inverse(found.image))
 
 
-def residual_of(y: Array, fitted: Array, observed: Array | None) -> Array:
-    """y - fitted, NaN where nothing was observed."""
-    residual: Array = y - fitted
-    return residual if observed is None else np.where(observed, residual, np.float32(np.nan))
+def residual_of(
+    y: Array, fitted: Array, observed: Array | None, place: Array | None = None
+) -> Array:
+    """y - fitted, NaN where nothing was observed; in an array that is given, or a new one."""
+    residual: Array = np.subtract(y, fitted, out=place)
+    if observed is not None:
+        np.copyto(residual, np.float32(np.nan), where=np.logical_not(observed))
+    return residual
 
 
 def _one_after_the_other(first: Solution, second: Solution) -> Solution:
