@@ -305,8 +305,7 @@ def main() -> None:
     print(facts := machine(), flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        if "gradient" in arguments.parts:
-            rows += gradient_rows(arguments.turns)
+        # Commands come first: a process counts the memory of the one that started it.
         if "command" in arguments.parts:
             rows += command_rows(arguments.turns, Path(name))
         if "size" in arguments.parts:
@@ -316,6 +315,8 @@ def main() -> None:
             if arguments.picture is not None:
                 draw(quality, arguments.picture)
             rows += quality
+        if "gradient" in arguments.parts:
+            rows += gradient_rows(arguments.turns)
     text = "; ".join(f"{key} {value}" for key, value in facts.items())
     fields = list(dict.fromkeys(key for row in rows for key in row))
     with arguments.out.open("w", newline="") as file:
