@@ -322,7 +322,7 @@ class DataOptions(CalibratedOptions):
         validation_sigma: Noise level of the validation images. The default is the middle of the
             noise range; with degraded images, the default is to validate the criterion itself.
         calibration_sigmas: Noise levels at which lam is fitted, for synthetic noise. The default is
-            3 or 4 levels of the training's own noise; ridge critics are fitted at all levels.
+            three or more of the training's own noise; ridge critics are fitted at all levels.
     """
 
     common_patches: bool = False
