@@ -270,16 +270,24 @@ def quality_rows(photographs: Path, peers: list[str], folder: Path) -> list[dict
 def draw(rows: list[dict[str, str]], path: Path) -> None:
     """Draw PSNR against seconds."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for row in rows:
+    ordered = sorted(rows, key=lambda row: float(row["seconds"]))
+    for number, row in enumerate(ordered):
         x, y = float(row["seconds"]), float(row["psnr"])
         own = row["what"].startswith("locreg")
         axes.plot(x, y, "o", color="tab:blue" if own else "tab:orange")
-        axes.annotate(row["what"], (x, y), (6, 5), textcoords="offset points", fontsize=9)
+        place = (0, 8 if number % 2 else -16)  # neighbours would cover each other
+        axes.annotate(
+            row["what"], (x, y), place, textcoords="offset points", fontsize=9, ha="center"
+        )
     axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.12)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.2, y=0.15)
     axes.set_xlabel("seconds, from the command to the file")
     axes.set_ylabel("PSNR in dB")
     axes.set_title(f"White noise of level {LEVEL}, mean of {rows[0]['images']} photographs")
