@@ -14,12 +14,14 @@ import argparse
 import itertools
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from locreg.degradation.noise import NoiseRange, NoiseShares
+from locreg.images.archives import ImageSource
 from locreg.images.patches import PatchPool
 from locreg.images.sources import list_images
 from locreg.regularizer.multiscale import Critic
@@ -40,6 +42,20 @@ from locreg.training.recipes import CriticRecipe
 from locreg.training.train_critic import train_critic
 
 ONE_LEVEL = NoiseRange(low=0.1, high=0.1)
+
+
+def denoising(files: Sequence[ImageSource], noise: NoiseRange | NoiseShares) -> DenoisingCriterion:
+    """The denoising criterion with its usual constants, in float32."""
+    return DenoisingCriterion(
+        clean=PatchPool(files, size=48, channels=3, seed=0),
+        noise=noise,
+        batch=8,
+        seed=0,
+        precision="float32",
+        steps=1,
+        borders="mirrored",
+        weaker_noise=0.05,
+    )
 
 
 def profile(
@@ -110,16 +126,7 @@ def main() -> None:
         TrainingOptions(iterations=100),
     )
     for name, noise in (("white noise", NoiseRange(low=0.0, high=0.5)), ("all", NoiseShares())):
-        criterion = DenoisingCriterion(
-            clean=PatchPool(files, size=48, channels=3, seed=0),
-            noise=noise,
-            batch=8,
-            seed=0,
-            precision="float32",
-            steps=1,
-            borders="mirrored",
-            weaker_noise=0.05,
-        )
+        criterion = denoising(files, noise)
         critic = build_denoiser_critic(DENOISER_CRITIC, 0, "cpu")
         title = f"energy, 8 patches of 48x48, noise: {name}"
         profile(title, criterion, critic, DenoisingOptions(iterations=20))
