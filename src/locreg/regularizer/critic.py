@@ -125,7 +125,8 @@ class PatchCritic(nn.Module):
 
     @classmethod
     def of(cls, stored: StoredCritic) -> PatchCritic:
-        """The critic that a file holds."""
+        """The critic that a file holds, or that was made of one."""
+        stored = stored.without_halvings()
         critic = cls(
             stored.layers,
             in_channels=stored.in_channels,

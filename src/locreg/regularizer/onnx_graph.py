@@ -8,14 +8,13 @@ convolution. With step 1 that is a convolution with flipped kernels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from locreg.engine.graph import Graph, tensor
 from locreg.regularizer.layers import MCP_ROUNDING, Layer
+from locreg.regularizer.mirror import HALVING
 from locreg.regularizer.stored_critic import StoredCritic
 
 _LEAST_SQUARE = 1e-20
@@ -42,9 +41,9 @@ def gradient_model(critic: StoredCritic) -> bytes:
 def scores_model(critic: StoredCritic) -> bytes:
     """A model that computes the scores (1, 1, H', W') of all patches of a window (1, C, H, W)."""
     graph = Graph()
-    z = "window"
+    z = _input_of_layers(graph, critic, "window", None)
     for index, layer in enumerate(critic.layers):
-        z, _ = _activate(graph, layer, _convolve(graph, critic, index, z, None))
+        z, _ = _activate(graph, layer, _convolve(graph, critic, index, z))
     graph.add("Identity", z, name="scores")
     window = tensor("window", 1, critic.in_channels, "height", "width")
     return graph.model([window], [tensor("scores", 1, 1, "rows", "columns")])
@@ -64,9 +63,9 @@ def add_gradient(
     Returns:
         The sum and its gradient, which is called ``name``.
     """
-    z, slopes = window, list[_TimesSlope]()
+    z, slopes = _input_of_layers(graph, critic, window, level), list[_TimesSlope]()
     for index, layer in enumerate(critic.layers):
-        z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z, level))
+        z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z))
         slopes.append(times_slope)
     axes = graph.constant([1, 2, 3], np.int64)
     score = graph.add("Cast", graph.add("Mul", z, weights), to=TensorProto.DOUBLE)
@@ -74,21 +73,43 @@ def add_gradient(
     signal = graph.add("Unsqueeze", weights, graph.constant([0, 1], np.int64))
     for index in reversed(range(len(critic.layers))):
         signal = slopes[index](signal)
-        signal = _convolve_adjoint(graph, critic, index, signal, name if index == 0 else None)
+        last = index == critic.halvings == 0
+        signal = _convolve_adjoint(graph, critic, index, signal, name if last else None)
+    for left in reversed(range(critic.halvings)):
+        last = left == 0
+        signal = _halve(graph, critic.in_channels, "ConvTranspose", signal, name if last else None)
     return value, signal
 
 
 _TimesSlope = Callable[[str], str]  # adds the product of a signal and the slope of an activation
 
 
-def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str, level: str | None) -> str:
-    layer, weight, bias = critic.layers[index], critic.weights[index], critic.biases[index]
-    inputs = [z, graph.constant(_image_part(critic, index))]
-    if index == 0 and level is not None:
-        # The level is the same in all pixels of its channel, so it adds to the bias.
-        per_level = graph.constant(weight[:, critic.in_channels :].sum((1, 2, 3)))
-        inputs.append(graph.add("Add", graph.add("Mul", per_level, level), graph.constant(bias)))
-    elif bias is not None:
+def _input_of_layers(graph: Graph, critic: StoredCritic, window: str, level: str | None) -> str:
+    """Add the halvings of a window, and the channel of the noise level, if there is one."""
+    z = window
+    for _ in range(critic.halvings):
+        z = _halve(graph, critic.in_channels, "Conv", z)
+    if level is None:
+        return z
+    # As part of the bias of the first layer, the level would be cheaper by itself. But ONNX Runtime
+    # is quicker at layers whose bias is a constant.
+    size = graph.add("Shape", z, start=2, end=4)
+    size = graph.add("Concat", graph.constant([1, 1], np.int64), size, axis=0)
+    return graph.add("Concat", z, graph.add("Expand", level, size), axis=1)
+
+
+def _halve(
+    graph: Graph, channels: int, operation: str, values: str, name: str | None = None
+) -> str:
+    """Add A, which halves the resolution, as a ``Conv``, or its adjoint as a ``ConvTranspose``."""
+    kernel = graph.constant(np.broadcast_to(np.outer(HALVING, HALVING), (channels, 1, 4, 4)))
+    return graph.add(operation, values, kernel, name=name, strides=[2, 2], group=channels)
+
+
+def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str) -> str:
+    layer, bias = critic.layers[index], critic.biases[index]
+    inputs = [z, graph.constant(critic.weights[index])]
+    if bias is not None:
         inputs.append(graph.constant(bias))
     return graph.add("Conv", *inputs, strides=[layer.stride] * 2)
 
@@ -96,18 +117,14 @@ def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str, level: str
 def _convolve_adjoint(
     graph: Graph, critic: StoredCritic, index: int, signal: str, name: str | None
 ) -> str:
-    layer, weight = critic.layers[index], _image_part(critic, index)
+    layer, weight = critic.layers[index], critic.weights[index]
+    if index == 0:  # without the channel of the noise level
+        weight = weight[:, : critic.in_channels]
     if layer.stride > 1:
         kernel, steps = graph.constant(weight), [layer.stride] * 2
         return graph.add("ConvTranspose", signal, kernel, name=name, strides=steps)
     flipped = graph.constant(weight.swapaxes(0, 1)[:, :, ::-1, ::-1])
     return graph.add("Conv", signal, flipped, name=name, pads=[layer.kernel - 1] * 4)
-
-
-def _image_part(critic: StoredCritic, index: int) -> NDArray[Any]:
-    """The kernels of a layer, without the channel of the noise level."""
-    weight = critic.weights[index]
-    return weight[:, : critic.in_channels] if index == 0 else weight
 
 
 def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
@@ -123,11 +140,11 @@ def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
         case "relu":
             z = add("Relu", t)
             return z, times(add("Sign", z))
-        case "silu":  # z = t s with the logistic s, and its slope s + z (1 - s)
+        case "silu":  # z = t s with the logistic s, and its slope s (1 - z + t)
             logistic = add("Sigmoid", t)
             z = add("Mul", t, logistic)
-            rest = _one_minus(graph, logistic, layer.channels)
-            return z, times(add("Add", logistic, add("Mul", z, rest)))
+            rest = add("Add", _one_minus(graph, z, layer.channels), t)
+            return z, times(add("Mul", logistic, rest))
         case "softplus":
             return add("Softplus", t), times(add("Sigmoid", t))
         case "elu":
@@ -143,7 +160,8 @@ def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
 def _one_minus(graph: Graph, x: str, channels: int) -> str:
     """Add 1 - x, in the form that keeps the values in ONNX Runtime's order for convolutions.
 
-    A subtraction would make it reorder them before and after, for a tenth of the time.
+    A subtraction would make it reorder them before and after, for a tenth of the time. In this form
+    a sum that follows is free.
     """
     ones = np.ones(channels)
     minus, one, nought = (graph.constant(values) for values in (-ones, ones, 0 * ones))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locreg.errors import LocregError
-from locreg.regularizer.layers import Layer, describe, described, receptive_field, total_stride
+from locreg.regularizer.layers import Layer, described, receptive_field, total_stride
 from locreg.regularizer.mirror import HALVING
 
 Array = NDArray[Any]
@@ -26,6 +26,8 @@ class StoredCritic:
         noise_conditioned: whether the first layer has one more input, the noise level.
         weights: the kernels (channels, inputs, side, side) of each layer.
         biases: the constants (channels,) of each layer, or None.
+        halvings: how many times A halves the resolution of an image before the first layer, with
+            the weights 1, 3, 3, 1 (over 8). Files hold critics without halvings.
     """
 
     layers: tuple[Layer, ...]
@@ -33,6 +35,7 @@ class StoredCritic:
     noise_conditioned: bool
     weights: tuple[Array, ...]
     biases: tuple[Array | None, ...]
+    halvings: int = 0
 
     @classmethod
     def of(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> StoredCritic:
@@ -65,10 +68,6 @@ class StoredCritic:
             raise ValueError("an array belongs to no layer")
         return critic
 
-    def describe(self) -> dict[str, Any]:
-        """The architecture as plain data, for the header of a file."""
-        return describe(self.layers, self.in_channels, noise_conditioned=self.noise_conditioned)
-
     def arrays(self) -> dict[str, Array]:
         """Weights and biases by the names that they have in files."""
         weights = {f"weights.{index}": weight for index, weight in enumerate(self.weights)}
@@ -78,33 +77,46 @@ class StoredCritic:
     @property
     def receptive_field(self) -> int:
         """Side of the patch that one score depends on, in pixels."""
-        return receptive_field(self.layers)
+        field = receptive_field(self.layers)
+        for _ in range(self.halvings):
+            field = 2 * field + 2
+        return field
 
     @property
     def stride(self) -> int:
         """Distance between two neighbouring scores, in pixels."""
-        return total_stride(self.layers)
+        return (1 << self.halvings) * total_stride(self.layers)
 
     def coarsened(self) -> StoredCritic:
         """The critic 4 r(A z), where A halves the resolution with the weights 1, 3, 3, 1 (over 8).
 
-        It is a critic of patches twice as wide and two pixels more, in steps twice as long: the
-        kernel of the first layer is spread by these weights. A gradient step on its R changes an
-        image by what one on R changes the image A z, enlarged bilinearly.
+        It is a critic of patches twice as wide and two pixels more, in steps twice as long. A
+        gradient step on its R changes an image by what one on R changes the image A z, enlarged
+        bilinearly.
 
         Raises:
             LocregError: when the last layer has an activation other than ``identity``.
         """
         check_linear_end(self.layers, "To be coarsened, a critic")
-        first, last = self.layers[0], self.biases[-1]
-        wider = replace(first, kernel=2 * first.kernel + 2, stride=2 * first.stride)
-        weights = [_spread(self.weights[0]), *self.weights[1:]]
-        weights[-1] = 4 * weights[-1]
+        last = self.biases[-1]
         return replace(
             self,
-            layers=(wider, *self.layers[1:]),
-            weights=tuple(weights),
+            weights=(*self.weights[:-1], 4 * self.weights[-1]),
             biases=(*self.biases[:-1], None if last is None else 4 * last),
+            halvings=self.halvings + 1,
+        )
+
+    def without_halvings(self) -> StoredCritic:
+        """The same critic as layers alone: the kernels of the first one are spread by A."""
+        layer, weight = self.layers[0], self.weights[0]
+        for _ in range(self.halvings):
+            layer = replace(layer, kernel=2 * layer.kernel + 2, stride=2 * layer.stride)
+            weight = _spread(weight)
+        return replace(
+            self,
+            layers=(layer, *self.layers[1:]),
+            weights=(weight, *self.weights[1:]),
+            halvings=0,
         )
 
 
