@@ -59,14 +59,14 @@ def estimate_sigma(x: Tensor | Array, known: Tensor | Array | None = None) -> fl
             "sigma."
         )
     apart = math.ceil(math.sqrt(positions / _MOST_PATCHES))
-    patches, spoilt = _patches(pixels, apart), _patches(_isolated(pixels), apart)[0].any(1)
+    patches, spoilt = _patches(pixels, apart), _patches(_isolated(pixels), apart)[0].any(0)
     if where is not None:
-        whole = _patches(where[None], apart)[0].all(1)
+        whole = _patches(where[None], apart)[0].all(0)
         if whole.sum() < 2 * channels * _PATCH**2:
             return estimate_sigma_of_known(x, where)
-        patches, spoilt = patches[:, whole], spoilt[whole]
+        patches, spoilt = patches[..., whole], spoilt[whole]
     patches = _with_noise(patches, spoilt)
-    if patches.shape[1] < 2 * patches.shape[0] * patches.shape[2]:
+    if patches.shape[2] < 2 * patches.shape[0] * patches.shape[1]:
         return 0.0
     joint = _covariance_eigenvalues(patches)
     if joint[0] > 1e-12 * joint[-1]:
@@ -123,9 +123,9 @@ def _sums_of_blocks(x: Array) -> Array:
 
 
 def _patches(x: Array, apart: int) -> Array:
-    """The 8x8 patches of x (C, H, W), ``apart`` pixels from each other: (C, N, 64)."""
+    """The 8x8 patches of x (C, H, W), ``apart`` pixels from each other: (C, 64, N)."""
     windows = sliding_window_view(x, (_PATCH, _PATCH), axis=(1, 2))[:, ::apart, ::apart]
-    return windows.reshape(len(x), -1, _PATCH**2)
+    return windows.transpose(0, 3, 4, 1, 2).reshape(len(x), _PATCH**2, -1)
 
 
 def _isolated(x: Array) -> Array:
@@ -167,25 +167,25 @@ def _overlap(x: Array, row: int, column: int) -> tuple[tuple[slice, ...], tuple[
 
 
 def _with_noise(patches: Array, spoilt: Array) -> Array:
-    """Those of the patches (C, N, 64) that are not constant, clipped for a tenth or spoilt (N,)."""
-    constant = (patches.max(2) == patches.min(2)).all(0)
-    clipped = ((patches == 0) | (patches == 1)).mean((0, 2)) > _MOST_CLIPPED
+    """Those of the patches (C, 64, N) that are not constant, clipped for a tenth or spoilt (N,)."""
+    constant = (patches.max(1) == patches.min(1)).all(0)
+    clipped = ((patches == 0) | (patches == 1)).mean((0, 1)) > _MOST_CLIPPED
     kept = ~constant & ~clipped & ~spoilt
     # Where all is clipped, as with noise that is stronger than the image, the rest is too special.
-    if kept.sum() < 2 * patches.shape[0] * patches.shape[2]:
+    if kept.sum() < 2 * patches.shape[0] * patches.shape[1]:
         kept = ~constant
-    return patches[:, kept]
+    return patches if kept.all() else patches[..., kept]
 
 
 def _covariance_eigenvalues(patches: Array) -> NDArray[np.float64]:
-    """Ascending eigenvalues of the covariance of patches (C, N, 64): (64 C,)."""
-    number = patches.shape[1]
-    mean = patches.mean(1, keepdims=True, dtype=np.float64)
+    """Ascending eigenvalues of the covariance of patches (C, 64, N): (64 C,)."""
+    samples = patches.reshape(-1, patches.shape[2])
+    number = samples.shape[1]
+    mean = samples.mean(1, keepdims=True, dtype=np.float64)
     total = np.zeros((mean.size, mean.size))
     for first in range(0, number, _TOGETHER):
-        centred = patches[:, first : first + _TOGETHER] - mean
-        samples = centred.transpose(1, 0, 2).reshape(centred.shape[1], -1)
-        total += samples.T @ samples
+        centred = samples[:, first : first + _TOGETHER] - mean
+        total += centred @ centred.T
     eigenvalues: NDArray[np.float64] = np.linalg.eigvalsh(total / (number - 1))
     return eigenvalues.clip(0)
 
