@@ -40,6 +40,20 @@ def test_packaged_weights_have_the_gradients_of_the_reference(name, k, size):
     assert_equal_to_reference(critic, random_image(2, critic.in_channels, *size).float(), tile=17)
 
 
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_halvings_can_be_a_part_of_the_first_layer(times):
+    critic = coarsened(read_weights("denoise-gray").scales[0], times)
+    alone = critic.without_halvings()
+    assert (critic.halvings, alone.halvings) == (times, 0)
+    assert (alone.receptive_field, alone.stride) == (critic.receptive_field, critic.stride)
+    x = random_image(1, 1, 40, 30).float().numpy()
+    (value, gradient), (expected_value, expected) = (
+        OnnxGradient(one).value_and_gradient(x, 0.1) for one in (critic, alone)
+    )
+    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_layer_that_a_file_can_describe_has_its_gradient(activation, stride):

@@ -186,8 +186,8 @@ def _covariance_eigenvalues(patches: Array) -> NDArray[np.float64]:
     for first in range(0, number, _TOGETHER):
         centred = samples[:, first : first + _TOGETHER] - mean
         total += centred @ centred.T
-    eigenvalues: NDArray[np.float64] = np.linalg.eigvalsh(total / (number - 1))
-    return eigenvalues.clip(0)
+    eigenvalues = np.linalg.eigvalsh(total / (number - 1))
+    return np.asarray(eigenvalues.clip(0), np.float64)
 
 
 def _noise_variance(eigenvalues: NDArray[np.float64]) -> float:

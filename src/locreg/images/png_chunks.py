@@ -89,19 +89,18 @@ def with_metadata_first(png: bytes) -> bytes:
     """A PNG file whose metadata stands before its pixels; other files are unchanged."""
     if not png.startswith(SIGNATURE):
         return png
-    first, late, position = None, b"", len(SIGNATURE)
-    rest = b""
+    first, position = None, len(SIGNATURE)
+    late, rest = list[memoryview](), list[memoryview]()  # views: there may be thousands of chunks
+    view = memoryview(png)
     while position + 12 <= len(png):
         (length,) = struct.unpack_from(">I", png, position)
-        name, chunk = png[position + 4 : position + 8], png[position : position + 12 + length]
+        name, chunk = png[position + 4 : position + 8], view[position : position + 12 + length]
         if first is None and name == b"IDAT":
             first = position
-        if first is not None and name in _LATE:
-            late += chunk
-        elif first is not None:
-            rest += chunk
+        if first is not None:
+            (late if name in _LATE else rest).append(chunk)
         position += 12 + length
-    return png if first is None or not late else png[:first] + late + rest + png[position:]
+    return b"".join([view[:first], *late, *rest, view[position:]]) if late else png
 
 
 def is_animated(png: bytes) -> bool:

@@ -55,7 +55,9 @@ def largest(sample_type: Any) -> float:
 
 def to_unit_range(samples: NDArray[Any], white: float | None = None) -> NDArray[np.float32]:
     """Samples of a file as float32, nominally in [0, 1], where 1 is white."""
-    return samples.astype(np.float32) / np.float32(white or largest(samples.dtype))
+    pixels = samples.astype(np.float32)
+    pixels /= np.float32(white or largest(samples.dtype))  # in place, since images may be large
+    return pixels
 
 
 def from_unit_range(

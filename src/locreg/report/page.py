@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from locreg.arrays import Array
 from locreg.errors import LocregError
 from locreg.images.files import write_atomically
 from locreg.images.samples import is_grey
@@ -27,7 +27,6 @@ from locreg.report.pictures import (
 from locreg.report.records import sentence
 from locreg.report.residuals import Whiteness, whiteness
 from locreg.restoration.restore_image_file import RestoredFile
-from locreg.restoration.result import Restoration
 
 _SIGNIFICANT = 0.01  # p-value up to which the residual is not called white
 
@@ -67,7 +66,7 @@ def write_restoration_page(path: Path, record: dict[str, Any], file: RestoredFil
     """
     shown = slice(None) if file.before.colour else slice(1)  # the first of measured channels
     before, after = file.before.pixels[shown], file.after[shown]
-    restoration = replace(file.restoration, residual=file.restoration.residual[:, shown])
+    residual = file.restoration.residual[0, shown]
     critic = file.weights
     if file.regularizer.noise_conditioned:
         critic = packaged_critic(grey=is_grey(before))
@@ -79,7 +78,7 @@ def write_restoration_page(path: Path, record: dict[str, Any], file: RestoredFil
             "Before and after", "Left: input. Right: result.", picture_of_images(before, after)
         ),
         *_detail_sections(before, after),
-        *_residual_sections(restoration, white=not record["learned"]),
+        *_residual_sections(residual, file.restoration.sigma, white=not record["learned"]),
         _section(
             "Where the result still looks damaged",
             f"The critic {critic} scores every patch of the result: the brighter, the more it "
@@ -121,8 +120,7 @@ def _detail_sections(before: NDArray[np.float32], after: NDArray[np.float32]) ->
     ]
 
 
-def _residual_sections(restoration: Restoration, *, white: bool) -> list[str]:
-    residual, sigma = restoration.residual[0], restoration.sigma
+def _residual_sections(residual: Array, sigma: float | None, *, white: bool) -> list[str]:
     try:
         test = whiteness(residual)
     except LocregError:  # nothing was removed, or the image is tiny

@@ -53,20 +53,32 @@ def like_channels(x: Any, y: Any, channels: Any) -> Any:
     """What expands to images y, converted as y was to the images ``channels``; x may be None."""
     if x is None:
         return None
-    whole = _expanded(x, y.shape)
+    whole = expanded(x, y.shape)
     grey = len(channels) > len(y)
-    return whole.reshape(channels.shape) if grey else _expanded(whole, channels.shape)
+    return whole.reshape(channels.shape) if grey else expanded(whole, channels.shape)
 
 
-def _expanded(x: Any, shape: tuple[int, ...]) -> Any:
+def expanded(x: Any, shape: tuple[int, ...]) -> Any:
+    """A view of x that repeats it; x may be None."""
+    if x is None:
+        return None
     return np.broadcast_to(x, shape) if isinstance(x, np.ndarray) else x.expand(shape)
 
 
 def each_channel(restore: Callable[[Any], Restoration], y: Any) -> Restoration:
     """Restore the channels of images (B, C, H, W) as a batch of grey images (B C, 1, H, W)."""
     grey = restore(y.reshape(-1, 1, *y.shape[2:]))
-    image, residual = (x.reshape(y.shape[:2] + x.shape[2:]) for x in (grey.image, grey.residual))
-    return replace(grey, image=image, residual=residual)
+
+    def in_colour(x: Any) -> Any:
+        return None if x is None else x.reshape(y.shape[:2] + x.shape[2:])
+
+    return replace(
+        grey,
+        image=in_colour(grey.image),
+        observation=in_colour(grey.observation),
+        observed=in_colour(grey.observed),
+        fitted=in_colour(grey.fitted),
+    )
 
 
 def measured_apart(restore: Callable[[int, Array], Restoration], y: Array) -> Restoration:
@@ -78,5 +90,9 @@ def measured_apart(restore: Callable[[int, Array], Restoration], y: Array) -> Re
 def as_colour(restore: Callable[[Any], Restoration], y: Any) -> Restoration:
     """Restore grey images (B, 1, H, W) as colour images of three equal channels."""
     colour = restore(concatenated([y, y, y], axis=1))
-    image, residual = (x.mean(axis=1, keepdims=True) for x in (colour.image, colour.residual))
-    return replace(colour, image=image, residual=residual)
+    return replace(
+        colour,
+        image=colour.image.mean(axis=1, keepdims=True),
+        observation=y,
+        observed=None if colour.observed is None else colour.observed[:, :1],
+    )

@@ -15,12 +15,12 @@ from locreg.degradation.noise import check_sigma
 from locreg.errors import UsageError
 from locreg.regularizer.trained_regularizer import TrainedRegularizer
 from locreg.restoration.batch import each_image, of_batch
-from locreg.restoration.channels import conversion, like_channels
+from locreg.restoration.channels import conversion, expanded, like_channels
 from locreg.restoration.defaults import calibrated_lam, plan_solver, takes_gradient_steps
 from locreg.restoration.find_noise import find_noise
 from locreg.restoration.inputs import as_image_arrays, check_finite
 from locreg.restoration.options import RestoreOptions
-from locreg.restoration.other_noise import NoisyImages, residual_of, way_of
+from locreg.restoration.other_noise import NoisyImages, way_of
 from locreg.restoration.result import Restoration
 from locreg.solvers.options import step_sizes
 from locreg.solvers.solution import Iterate, OnStep, Solution, Status
@@ -109,7 +109,8 @@ def denoise_alike(
         lam=lam,
         solution=solution,
         seconds=time.perf_counter() - begin,
-        residual=residual_of(y, solution.image, observed),
+        observation=y,
+        observed=expanded(observed, y.shape),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from locreg.arrays import Array
 from locreg.degradation.measure_noise import MeasuredNoise
 from locreg.degradation.stabilize_variance import Stabilisation
+from locreg.restoration.channels import expanded
 from locreg.restoration.defaults import (
     CAUTIOUS_BELOW,
     COARSE_SHARE,
@@ -76,13 +77,14 @@ class NoisyImages:
         return replace(self, y=change(self.y), start=start)
 
     def result(self, found: Restoration, image: Array) -> Restoration:
-        """The result of denoising these images, from that of denoising others.
-
-        Its residual takes the place of the other one, since images may be large.
-        """
-        residual = residual_of(self.y, image, self.observed, found.residual)
+        """The result of denoising these images, from that of denoising others."""
         return replace(
-            found, image=image, sigma=self.noise.level, noise=self.noise, residual=residual
+            found,
+            image=image,
+            sigma=self.noise.level,
+            noise=self.noise,
+            observation=self.y,
+            observed=expanded(self.observed, self.y.shape),
         )
 
 
@@ -129,7 +131,6 @@ def coarse_first(images: NoisyImages) -> Restoration:
     coarse = coarsened.denoised(once)
     first, seconds = coarse.image, coarse.seconds
     begun = replace(coarse.solution, image=None)
-    del coarse  # its residual is as large as the image
     later = on_step and (lambda number, point: on_step(begun.steps + number, point))
     again = replace(images, y=first, regularizer=regularizer.finest(), observed=None, on_step=later)
     found = again.denoised(at(FINE_SHARE))
@@ -150,16 +151,6 @@ def stabilised(images: NoisyImages) -> Restoration:
     )
     found = images.mapped(transform.forward).denoised(white)
     return images.result(found, transform.inverse(found.image))
-
-
-def residual_of(
-    y: Array, fitted: Array, observed: Array | None, place: Array | None = None
-) -> Array:
-    """y - fitted, NaN where nothing was observed; in an array that is given, or a new one."""
-    residual: Array = np.subtract(y, fitted, out=place)
-    if observed is not None:
-        np.copyto(residual, np.float32(np.nan), where=np.logical_not(observed))
-    return residual
 
 
 def _one_after_the_other(first: Solution, second: Solution) -> Solution:

@@ -16,7 +16,7 @@ from locreg.degradation.operators import LinearOperator, apply_operator, check_o
 from locreg.errors import LocregError, UsageError
 from locreg.regularizer.local_regularizer import LocalRegularizer
 from locreg.restoration.batch import each_image, estimates_noise, of_batch
-from locreg.restoration.channels import conversion, like_channels
+from locreg.restoration.channels import conversion, expanded, like_channels
 from locreg.restoration.choose_lam import Inversion, choose_lam
 from locreg.restoration.defaults import SolverPlan, plan_solver, takes_gradient_steps
 from locreg.restoration.denoise import denoise
@@ -182,22 +182,20 @@ def restore_alike(
         lam=chosen.lam,
         solution=chosen.solution,
         seconds=time.perf_counter() - begin,
-        residual=_residual(y, forward(chosen.solution.image), observed),
+        observation=y,
+        observed=expanded(observed, y.shape),
+        fitted=None if denoising else forward(chosen.solution.image),
     )
-
-
-def _residual(y: Tensor, fitted: Tensor, observed: Tensor | None) -> Tensor:
-    """y - fitted, NaN where nothing was observed."""
-    return y - fitted if observed is None else torch.where(observed, y - fitted, torch.nan)
 
 
 def in_tensors(restoration: Restoration, like: Tensor) -> Restoration:
     """A restoration whose values are tensors, with the dtype and device of images like these."""
 
     def tensor(values: Tensor | Array) -> Tensor:
+        mask = values.dtype in (bool, torch.bool)
         if isinstance(values, np.ndarray):
-            values = torch.from_numpy(values)
-        return values if values.dim() == 1 else values.to(like)
+            values = torch.from_numpy(values.copy() if mask else values)  # a mask may be a view
+        return values if values.dim() == 1 or mask else values.to(like)
 
     return with_values(restoration, tensor)
 

@@ -25,8 +25,10 @@ class Restoration:
         lam: the weight of the regularizer: given, calibrated or found by a rule.
         solution: the solver's status and history.
         seconds: the time that the restoration took.
-        residual: y - Ax, in the shape of the observation; NaN where nothing was observed. With an
-            operator, what highlights have above white is left out of both.
+        observation: y itself, not a copy. With an operator, what highlights have above white is
+            left out.
+        observed: the mask that was given, in the shape of the observation; None: everything was.
+        fitted: Ax, in the shape of the observation; None without an operator, since it is x then.
         parts: the restoration of each image or channel, if each was restored by itself. ``sigma``,
             ``noise``, ``lam`` and ``solution`` are those of the part with the most noise.
     """
@@ -37,8 +39,25 @@ class Restoration:
     lam: float
     solution: Solution
     seconds: float
-    residual: Any
+    observation: Any
+    observed: Any = None
+    fitted: Any = None
     parts: tuple[Restoration, ...] = ()
+
+    @property
+    def residual(self) -> Any:
+        """y - Ax, in the shape of the observation; NaN where nothing was observed.
+
+        It is computed each time, since images may be large.
+        """
+        residual = self.observation - (self.image if self.fitted is None else self.fitted)
+        if self.observed is None:
+            return residual
+        if isinstance(residual, np.ndarray):
+            return np.where(self.observed, residual, np.float32(np.nan))
+        import torch
+
+        return torch.where(self.observed, residual, torch.nan)
 
 
 def joined(parts: Sequence[Restoration], axis: int) -> Restoration:
@@ -47,7 +66,9 @@ def joined(parts: Sequence[Restoration], axis: int) -> Restoration:
     return replace(
         noisiest,
         image=concatenated([part.image for part in parts], axis),
-        residual=concatenated([part.residual for part in parts], axis),
+        observation=concatenated([part.observation for part in parts], axis),
+        observed=_all_together([part.observed for part in parts], axis),
+        fitted=_all_together([part.fitted for part in parts], axis),
         seconds=sum(part.seconds for part in parts),
         parts=tuple(parts),
     )
@@ -57,10 +78,13 @@ def with_values(restoration: Restoration, change: Callable[[Any], Any]) -> Resto
     """A restoration whose images and histories are changed, from arrays to tensors or back."""
     solution = restoration.solution
     history = tuple(iterate_with(iterate, change) for iterate in solution.history)
+    observed, fitted = restoration.observed, restoration.fitted
     return replace(
         restoration,
         image=change(restoration.image),
-        residual=change(restoration.residual),
+        observation=change(restoration.observation),
+        observed=None if observed is None else change(observed),
+        fitted=None if fitted is None else change(fitted),
         solution=replace(solution, image=change(solution.image), history=history),
         parts=tuple(with_values(part, change) for part in restoration.parts),
     )
@@ -74,6 +98,11 @@ def iterate_with(iterate: Iterate, change: Callable[[Any], Any]) -> Iterate:
 def in_arrays(restoration: Restoration) -> Restoration:
     """A restoration whose values are arrays."""
     return with_values(restoration, as_array)
+
+
+def _all_together(values: Sequence[Any], axis: int) -> Any:
+    """Arrays or tensors put together; None if there are none."""
+    return None if values[0] is None else concatenated(values, axis)
 
 
 def concatenated(values: Sequence[Any], axis: int) -> Any:
