@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from locreg.arrays import Array
 from locreg.degradation.noise import LEAST_NOISE
 from locreg.regularizer.stored_critic import StoredCritic, coarsened
 from locreg.regularizer.stored_weights import StoredWeights
 from locreg.restoration.options import FileOptions
 from locreg.restoration.restore_image_file import RestoredFile
+from locreg.restoration.result import Restoration
 from locreg.solvers.solution import Solution
 
 _VALUES = 1_000_000  # of a residual that are squared at a time
@@ -33,7 +33,7 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
         "precision": file.regularizer.precision,
         "engine": file.regularizer.engine,
         "noise": None if noise is None else asdict(noise),
-        "removed": _removed(restoration.residual),
+        "removed": _removed(restoration),
         "sigma": restoration.sigma,
         "lam": restoration.lam,
         "iterations": solution.steps,
@@ -50,14 +50,20 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
     }
 
 
-def _removed(residual: Array) -> float:
+def _removed(restoration: Restoration) -> float:
     """The root mean square of what was removed, where something was observed."""
+    fitted = restoration.image if restoration.fitted is None else restoration.fitted
+    y, x = restoration.observation.reshape(-1), fitted.reshape(-1)
+    observed = None if restoration.observed is None else restoration.observed.reshape(-1)
     squares, count = 0.0, 0
     # Part by part, since images may be large.
-    for part in np.array_split(residual.reshape(-1), residual.size // _VALUES + 1):
-        observed = part[~np.isnan(part)]
-        squares += float(np.square(observed).sum(dtype=float))
-        count += len(observed)
+    for first in range(0, y.size, _VALUES):
+        part = slice(first, first + _VALUES)
+        residual = y[part] - x[part]
+        if observed is not None:
+            residual = residual[observed[part]]
+        squares += float(np.square(residual).sum(dtype=float))
+        count += residual.size
     return math.sqrt(squares / max(count, 1))
 
 
