@@ -15,8 +15,8 @@ Array = NDArray[Any]
 
 def as_array(x: Tensor | Array) -> Array:
     """An array with the values of an array or tensor; not a copy, unless x is on a GPU."""
-    if isinstance(x, np.ndarray):
-        return x
+    if isinstance(x, np.ndarray | np.generic):
+        return np.asarray(x)
     if str(x.dtype) == "torch.bfloat16":  # which numpy does not know
         x = x.float()
     array: Array = x.detach().cpu().numpy()

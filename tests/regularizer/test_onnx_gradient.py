@@ -41,14 +41,16 @@ def test_packaged_weights_have_the_gradients_of_the_reference(name, k, size):
 
 
 @pytest.mark.parametrize("times", [0, 1, 2])
-def test_halvings_can_be_a_part_of_the_first_layer(times):
-    critic = coarsened(read_weights("denoise-gray").scales[0], times)
+@pytest.mark.parametrize("name", ["denoise-gray", "alr-rgb"])
+def test_halvings_can_be_a_part_of_the_first_layer(name, times):
+    critic = coarsened(read_weights(name).scales[0], times)
     alone = critic.without_halvings()
     assert (critic.halvings, alone.halvings) == (times, 0)
     assert (alone.receptive_field, alone.stride) == (critic.receptive_field, critic.stride)
-    x = random_image(1, 1, 40, 30).float().numpy()
+    x = random_image(1, critic.in_channels, 40, 30).float().numpy()
+    level = 0.1 if critic.noise_conditioned else None
     (value, gradient), (expected_value, expected) = (
-        OnnxGradient(one).value_and_gradient(x, 0.1) for one in (critic, alone)
+        OnnxGradient(one).value_and_gradient(x, level) for one in (critic, alone)
     )
     np.testing.assert_allclose(value, expected_value, rtol=1e-5)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max())

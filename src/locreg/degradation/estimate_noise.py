@@ -64,7 +64,7 @@ def estimate_sigma(x: Tensor | Array, known: Tensor | Array | None = None) -> fl
         whole = _patches(where[None], apart)[0].all(0)
         if whole.sum() < 2 * channels * _PATCH**2:
             return estimate_sigma_of_known(x, where)
-        patches, spoilt = patches[..., whole], spoilt[whole]
+        patches, spoilt = np.compress(whole, patches, axis=2), spoilt[whole]
     patches = _with_noise(patches, spoilt)
     if patches.shape[2] < 2 * patches.shape[0] * patches.shape[1]:
         return 0.0
@@ -174,7 +174,7 @@ def _with_noise(patches: Array, spoilt: Array) -> Array:
     # Where all is clipped, as with noise that is stronger than the image, the rest is too special.
     if kept.sum() < 2 * patches.shape[0] * patches.shape[1]:
         kept = ~constant
-    return patches if kept.all() else patches[..., kept]
+    return patches if kept.all() else np.compress(kept, patches, axis=2)  # in the same order
 
 
 def _covariance_eigenvalues(patches: Array) -> NDArray[np.float64]:

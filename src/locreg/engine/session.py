@@ -30,13 +30,13 @@ if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < _OLDEST:
 def _share_an_arena() -> None:
     """Let all sessions keep the memory that they free in one arena.
 
-    Memory that goes back to the system between two tiles costs 6 to 25% of the time to get again.
-    An arena for each session would keep the most that each of them ever needed.
+    Without it, memory goes back to the system after each tile, and to get it again takes 6 to 25%
+    of the time. An arena for each session would keep the most that each of them ever needed.
     """
     kinds, places = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
     memory = onnxruntime.OrtMemoryInfo("Cpu", kinds.ORT_ARENA_ALLOCATOR, 0, places.DEFAULT)
     as_requested = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})  # not in powers of two
-    # Another part of the program may have made one, which serves as well.
+    # Older versions refuse a second one: then the first, of another part of the program, serves.
     with contextlib.suppress(RuntimeError):
         onnxruntime.create_and_register_allocator(memory, as_requested)
 

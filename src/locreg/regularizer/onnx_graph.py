@@ -73,7 +73,7 @@ def add_gradient(
     signal = graph.add("Unsqueeze", weights, graph.constant([0, 1], np.int64))
     for index in reversed(range(len(critic.layers))):
         signal = slopes[index](signal)
-        last = index == critic.halvings == 0
+        last = index == 0 and critic.halvings == 0
         signal = _convolve_adjoint(graph, critic, index, signal, name if last else None)
     for left in reversed(range(critic.halvings)):
         last = left == 0
@@ -91,8 +91,8 @@ def _input_of_layers(graph: Graph, critic: StoredCritic, window: str, level: str
         z = _halve(graph, critic.in_channels, "Conv", z)
     if level is None:
         return z
-    # As part of the bias of the first layer, the level would be cheaper by itself. But ONNX Runtime
-    # is quicker at layers whose bias is a constant.
+    # The level could be a part of the first bias, with fewer products. But ONNX Runtime computes a
+    # layer faster if its bias is a constant.
     size = graph.add("Shape", z, start=2, end=4)
     size = graph.add("Concat", graph.constant([1, 1], np.int64), size, axis=0)
     return graph.add("Concat", z, graph.add("Expand", level, size), axis=1)
@@ -140,7 +140,7 @@ def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:
         case "relu":
             z = add("Relu", t)
             return z, times(add("Sign", z))
-        case "silu":  # z = t s with the logistic s, and its slope s (1 - z + t)
+        case "silu":  # z = t s with the logistic s, and its slope s (1 - z + t), to 1e-7 |t|
             logistic = add("Sigmoid", t)
             z = add("Mul", t, logistic)
             rest = add("Add", _one_minus(graph, z, layer.channels), t)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from locreg.arrays import Array
+from locreg.arrays import Array, as_array
 from locreg.degradation.noise import check_sigma
 from locreg.errors import UsageError
 from locreg.regularizer.trained_regularizer import TrainedRegularizer
@@ -46,8 +46,8 @@ def denoise(
             denoises colour images channel by channel.
         energy: R, such as ``locreg.load_energy("denoise-rgb")``.
         options: noise, strength, lam and steps.
-        observed: mask that expands to the shape of y, True where y was observed. Elsewhere the
-            residual is NaN.
+        observed: mask that expands to the shape of y, True (or not 0) where y was observed.
+            Elsewhere the residual is NaN.
         on_step: called with the step number and the `Iterate` of every step, to report progress.
 
     Returns:
@@ -60,6 +60,7 @@ def denoise(
             those of the training.
     """
     y = as_image_arrays(y)
+    mask = None if observed is None else as_array(observed).astype(bool)
     if not takes_gradient_steps(options, energy):
         raise UsageError(
             "Denoising without PyTorch takes gradient steps on a denoising energy, with a given or "
@@ -67,7 +68,7 @@ def denoise(
         )
 
     def of_images(which: slice, options: RestoreOptions) -> Restoration:
-        seen = of_batch(observed, y.ndim, which)
+        seen = of_batch(mask, y.ndim, which)
         return denoise_alike(y[which], energy, options=options, observed=seen, on_step=on_step)
 
     return each_image(of_images, len(y), options, energy)

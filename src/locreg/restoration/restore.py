@@ -57,8 +57,8 @@ def restore(
             restored by itself, and A must take a batch of one.
         start: where the solver starts, in the operator's domain; by default A*y. Without an
             operator the default is y, and gradient steps accept no other start.
-        observed: mask that expands to the shape of y, True where y was observed; by default
-            everywhere. Elsewhere y and the output of A must be 0.
+        observed: mask that expands to the shape of y, True (or not 0) where y was observed; by
+            default everywhere. Elsewhere y and the output of A must be 0.
         estimate: maps one observation (1, ...) to its noise level; by default the noise is measured
             by `find_noise`. With an operator there is no default, so give either this or sigma.
         on_step: called with the step number and the `Iterate` of every step, to report progress.
@@ -71,6 +71,8 @@ def restore(
             or ``A_adjoint`` is not the adjoint of ``A``.
     """
     y = as_images(y, regularizer) if operator is None else as_observation(y, regularizer)
+    if observed is not None:
+        observed = torch.as_tensor(observed, device=y.device) != 0
     if operator is None and takes_gradient_steps(options, regularizer):
         return _denoise(y, regularizer, options, start, observed, estimate, on_step)
 
@@ -192,10 +194,12 @@ def in_tensors(restoration: Restoration, like: Tensor) -> Restoration:
     """A restoration whose values are tensors, with the dtype and device of images like these."""
 
     def tensor(values: Tensor | Array) -> Tensor:
-        mask = values.dtype in (bool, torch.bool)
         if isinstance(values, np.ndarray):
-            values = torch.from_numpy(values.copy() if mask else values)  # a mask may be a view
-        return values if values.dim() == 1 or mask else values.to(like)
+            # PyTorch warns of arrays that cannot be written, such as an expanded mask.
+            values = torch.from_numpy(values if values.flags.writeable else values.copy())
+        if values.dtype == torch.bool:
+            return values.to(like.device)
+        return values if values.dim() == 1 else values.to(like)
 
     return with_values(restoration, tensor)
 

@@ -254,7 +254,7 @@ def restore_image(
         raise LocregError("the energy grew without bound: use a smaller lam.")
     pixels: NDArray[np.float32] = restoration.image[0]
     if image.hidden is not None and task.factor == 1:
-        pixels = np.where(image.hidden, image.pixels, pixels)
+        pixels = np.where(image.hidden, image.pixels, pixels)  # the residual needs the others
     return RestoredImage(pixels, restoration, chosen, regularizer)
 
 

@@ -25,7 +25,7 @@ class Restoration:
         lam: the weight of the regularizer: given, calibrated or found by a rule.
         solution: the solver's status and history.
         seconds: the time that the restoration took.
-        observation: y itself, not a copy. With an operator, what highlights have above white is
+        observation: y, and often no copy. With an operator, what highlights have above white is
             left out.
         observed: the mask that was given, in the shape of the observation; None: everything was.
         fitted: Ax, in the shape of the observation; None without an operator, since it is x then.
@@ -48,7 +48,7 @@ class Restoration:
     def residual(self) -> Any:
         """y - Ax, in the shape of the observation; NaN where nothing was observed.
 
-        It is computed each time, since images may be large.
+        It is computed each time, since images may be large: do not change ``image`` or y before.
         """
         residual = self.observation - (self.image if self.fitted is None else self.fitted)
         if self.observed is None:
