@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from locreg.at_the_same_time import each_in_order
@@ -88,15 +88,13 @@ def run(of_model: Any, arrays: Mapping[str, Any]) -> list[Any]:
     return outputs
 
 
-def run_all(
-    of_model: Any, inputs: Iterable[Mapping[str, Any]], workers: int
-) -> Iterator[list[Any]]:
-    """The outputs of a session for each of the inputs, in their order, some at the same time.
+def run_all(calls: Iterable[tuple[Any, Mapping[str, Any]]], workers: int) -> Iterator[list[Any]]:
+    """The outputs of sessions, in the order of the calls, some at the same time.
 
     Args:
-        of_model: the session.
-        inputs: arrays by name; taken as they are needed, so that few are held at a time.
+        calls: sessions and their arrays by name; taken as they are needed, so that few are held at
+            a time.
         workers: how many calls run at the same time.
     """
-    for outcome in each_in_order(partial(run, of_model), inputs, workers):
+    for outcome in each_in_order(lambda call: run(*call), calls, workers):
         yield outcome()

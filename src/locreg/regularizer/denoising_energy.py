@@ -111,15 +111,13 @@ class DenoisingEnergy(TrainedRegularizer):
         return value, gradient
 
     def _gradient(self, x: Array, sigma: float) -> tuple[NDArray[np.float64], Array]:
-        value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
-        for part in self._parts:
-            value += part.value_and_gradient(x, sigma, self.tile or TILE, gradient)[0]
+        value, gradient = self._all_scales.value_and_gradient(x, sigma, self.tile or TILE)
         return value, gradient.astype(x.dtype, copy=False)
 
     @cached_property
-    def _parts(self) -> tuple[OnnxGradient, ...]:
-        """The gradients of the scales, as critics of patches of the image itself."""
-        return tuple(OnnxGradient(coarsened(c, k)) for k, c in enumerate(self.scales))
+    def _all_scales(self) -> OnnxGradient:
+        """The gradient of all scales, as critics of patches of the image itself."""
+        return OnnxGradient(*(coarsened(critic, k) for k, critic in enumerate(self.scales)))
 
 
 def check_settings(regularizer: TrainedRegularizer, *, tile: int | None, symmetric: bool) -> None:

@@ -2,15 +2,17 @@
 
 It computes what `tiled_gradient` does, on arrays and without PyTorch. Each tile is a call of one
 session that runs in a single thread; tiles run beside each other, one on each core, so that no core
-waits for another within a layer. All tiles of an image have the same size. If they do not fit, the
+waits for another within a layer. All tiles of a critic have the same size. If they do not fit, the
 last ones reach beyond the image, and their scores out there do not count.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,44 +28,46 @@ Array = NDArray[np.float32]
 
 
 class OnnxGradient:
-    """The sum of the scores of a critic over all patches, and its gradient.
+    """The sum of the scores of critics over all patches, and its gradient.
 
     Args:
-        critic: r.
+        critics: r; the sums of several, such as those of several scales, are added.
         workers: how many tiles are computed at the same time; by default one on each core.
     """
 
-    def __init__(self, critic: StoredCritic, workers: int | None = None) -> None:
-        self.critic = critic
-        self._model = gradient_model(critic)
+    def __init__(self, *critics: StoredCritic, workers: int | None = None) -> None:
+        self._critics = critics
+        self._models = [gradient_model(critic) for critic in critics]
         self._workers = workers or usable_cores()
 
     def value_and_gradient(
-        self, x: Array, level: float | None = None, tile: int = TILE, total: Array | None = None
+        self, x: Array, level: float | None = None, tile: int = TILE
     ) -> tuple[NDArray[np.float64], Array]:
         """R of each image x (B, C, H, W) in [0, 1], (B,), and its gradient, in the shape of x.
 
         Args:
             x: images.
-            level: the noise level, for a noise-conditioned critic.
+            level: the noise level, for noise-conditioned critics.
             tile: side of a tile, in scores. It changes speed and memory, not the result.
-            total: an array, in the shape of x, to which the gradient is added; by default a new one
-                of zeros.
         """
-        value = np.zeros(len(x))
-        gradient = np.zeros(x.shape, np.float32) if total is None else total
+        value, gradient = np.zeros(len(x)), np.zeros(x.shape, np.float32)
         given = {} if level is None else {"level": np.asarray(level, np.float32)}
-        windows = list(_windows(self.critic, x, tile))
-        inputs = (
-            {"window": of.pixels(image)[None], "weights": of.weights, **given}
-            for image in x
-            for of in windows
-        )
-        results = run_all(session(self._model, windows[0].sizes), inputs, self._workers)
-        for number, (tile_value, tile_gradient) in enumerate(results):
-            image, of = divmod(number, len(windows))
-            value[image] += tile_value[0]
-            windows[of].add(gradient[image], tile_gradient[0])
+        places = deque[tuple[int, _Window]]()
+
+        def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
+            for critic, model in zip(self._critics, self._models, strict=True):
+                for window in _windows(critic, x, tile):
+                    of_model = session(model, window.sizes)
+                    for number, image in enumerate(x):
+                        places.append((number, window))
+                        pixels = window.pixels(image)[None]
+                        yield of_model, {"window": pixels, "weights": window.weights, **given}
+
+        # The tiles of all critics follow each other, so that no core waits at the end of one.
+        for tile_value, tile_gradient in run_all(calls(), self._workers):
+            number, window = places.popleft()
+            value[number] += tile_value[0]
+            window.add(gradient[number], tile_gradient[0])
         return value, gradient
 
 
@@ -73,88 +77,86 @@ def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
     h is H divided by the stride of the critic, rounded up. The critic has no noise level as input.
     """
     windows = list(_windows(critic, x, tile))
-    inputs = ({"window": of.pixels(x)[None]} for of in windows)
-    scores = np.empty((windows[-1].rows.stop, windows[-1].columns.stop), np.float32)
-    results = run_all(session(scores_model(critic), windows[0].sizes), inputs, usable_cores())
-    for of, (result,) in zip(windows, results, strict=True):
-        scores[of.rows, of.columns] = result[0, 0]
+    of_model = session(scores_model(critic), windows[0].sizes)
+    calls = ((of_model, {"window": of.pixels(x)[None]}) for of in windows)
+    scores = np.empty((windows[-1].rows.tile.stop, windows[-1].columns.tile.stop), np.float32)
+    for of, (result,) in zip(windows, run_all(calls, usable_cores()), strict=True):
+        scores[of.rows.tile, of.columns.tile] = result[0, 0]
     height, width = _map_size(critic, x)
     return scores[:height, :width]
 
 
 @dataclass(frozen=True)
-class _Window:
-    """The pixels that a tile of scores depends on, in an image that is mirrored at its borders.
+class _Line:
+    """The rows, or the columns, of a tile of scores, and the pixels that they depend on.
 
     Attributes:
-        rows, columns: of the tile in the score map.
-        inner_rows, inner_columns: 1 for each row or column of the tile, and 0 beyond the map.
-        of_rows, of_columns: rows and columns of its pixels in the image, some twice at a border.
+        tile: in the score map.
+        inner: 1 for each row of the tile, and 0 beyond the map.
+        runs: the pixels, as rows of the window and the same of the image, piece by piece: at a
+            border, the image is mirrored.
+        pixels: how many there are.
     """
 
-    rows: slice
-    columns: slice
-    inner_rows: Array
-    inner_columns: Array
-    of_rows: NDArray[np.int64]
-    of_columns: NDArray[np.int64]
+    tile: slice
+    inner: Array
+    runs: tuple[tuple[slice, slice], ...]
+    pixels: int
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The pixels that a tile of scores depends on, in an image that is mirrored at its borders."""
+
+    rows: _Line
+    columns: _Line
 
     @property
     def weights(self) -> Array:
         """1 for each score of the tile, and 0 where it reaches beyond the map."""
-        return np.outer(self.inner_rows, self.inner_columns)
+        return np.outer(self.rows.inner, self.columns.inner)
 
     @property
     def sizes(self) -> tuple[tuple[str, int], ...]:
         """The sizes that the models leave open."""
         return (
-            ("height", len(self.of_rows)),
-            ("width", len(self.of_columns)),
-            ("rows", len(self.inner_rows)),
-            ("columns", len(self.inner_columns)),
+            ("height", self.rows.pixels),
+            ("width", self.columns.pixels),
+            ("rows", len(self.rows.inner)),
+            ("columns", len(self.columns.inner)),
         )
-
-    @cached_property
-    def _inside(self) -> tuple[slice, slice, slice] | None:
-        """The place of the window in the image; None if it is mirrored."""
-        lines = (self.of_rows, self.of_columns)
-        if any((np.diff(line) != 1).any() for line in lines):
-            return None
-        rows, columns = (slice(int(line[0]), int(line[-1]) + 1) for line in lines)
-        return slice(None), rows, columns
 
     def pixels(self, x: Array) -> Array:
         """The window of an image x (C, H, W)."""
-        inside = self._inside
-        window = x[:, self.of_rows[:, None], self.of_columns] if inside is None else x[inside]
-        return np.ascontiguousarray(window, np.float32)
+        window = np.empty((len(x), self.rows.pixels, self.columns.pixels), np.float32)
+        for here, there in self._pieces():
+            window[here] = x[there]
+        return window
 
     def add(self, total: Array, values: Array) -> None:
         """Add the values of the window to their pixels, the adjoint of `pixels`."""
-        inside = self._inside
-        if inside is None:
-            places = self.of_rows[:, None] * total.shape[2] + self.of_columns
-            for channel, added in zip(total.reshape(len(total), -1), values, strict=True):
-                np.add.at(channel, places, added)
-        else:
-            total[inside] += values
+        for here, there in self._pieces():
+            total[there] += values[here]
+
+    def _pieces(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Where each piece of the window lies in it, and in the image."""
+        for (row, row_of_image), (column, column_of_image) in product(
+            self.rows.runs, self.columns.runs
+        ):
+            yield (slice(None), row, column), (slice(None), row_of_image, column_of_image)
 
 
 def _windows(critic: StoredCritic, x: Array, tile: int) -> Iterator[_Window]:
     """The windows of all tiles; they have one size."""
-    of_rows, of_columns = (
+    rows, columns = (
         list(_lines(critic, pixels, scores, tile))
         for pixels, scores in zip(x.shape[-2:], _map_size(critic, x), strict=True)
     )
-    for rows, inner_rows, row_pixels in of_rows:
-        for columns, inner_columns, column_pixels in of_columns:
-            yield _Window(rows, columns, inner_rows, inner_columns, row_pixels, column_pixels)
+    yield from (_Window(row, column) for row in rows for column in columns)
 
 
-def _lines(
-    critic: StoredCritic, pixels: int, scores: int, tile: int
-) -> Iterator[tuple[slice, Array, NDArray[np.int64]]]:
-    """For the rows (or columns) of each tile: which, 1 for those in the map, and their pixels."""
+def _lines(critic: StoredCritic, pixels: int, scores: int, tile: int) -> Iterator[_Line]:
+    """The rows (or columns) of each tile."""
     field, stride = critic.receptive_field, critic.stride
     parts = equal_spans(scores, tile)
     mirrored = mirror_indices(pixels, field)
@@ -162,7 +164,25 @@ def _lines(
     mirrored = np.pad(mirrored, (0, beyond), mode="edge")
     for part in parts:
         inner = (np.arange(part.start, part.stop) < scores).astype(np.float32)
-        yield part, inner, mirrored[window(part, field, stride)]
+        sources = mirrored[window(part, field, stride)]
+        yield _Line(part, inner, tuple(_runs(sources.tolist())), len(sources))
+
+
+def _runs(sources: list[int]) -> Iterator[tuple[slice, slice]]:
+    """Cut a line into pieces whose sources follow each other, forwards or backwards.
+
+    For each piece: where it lies in the line, and where its sources lie in theirs.
+    """
+    first = 0
+    while first < len(sources):
+        step, last = 1, first + 1
+        if last < len(sources) and sources[last] == sources[first] - 1:
+            step = -1
+        while last < len(sources) and sources[last] == sources[last - 1] + step:
+            last += 1
+        end = sources[last - 1] + step
+        yield slice(first, last), slice(sources[first], end if end >= 0 else None, step)
+        first = last
 
 
 def _map_size(critic: StoredCritic, x: Array) -> tuple[int, int]:
