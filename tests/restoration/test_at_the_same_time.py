@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from locreg.at_the_same_time import each_in_order, one_ahead
+from locreg.engine import session
 from locreg.errors import LocregError
 
 
@@ -60,3 +61,18 @@ def test_the_next_is_done_while_the_caller_works_and_no_other():
         next(results)
     assert set(begun) <= {0, 1, 2, 3, 4}
     assert list(one_ahead(do, range(0))) == []
+
+
+def test_images_that_are_restored_at_the_same_time_share_the_cores(monkeypatch):
+    monkeypatch.setattr(session, "usable_cores", lambda: 5)
+    assert session.cores_for_each() == 5
+    with session.sharing_the_cores():
+        assert session.cores_for_each() == 5
+        with session.sharing_the_cores():
+            assert session.cores_for_each() == 3
+            with session.sharing_the_cores():
+                assert session.cores_for_each() == 2
+            with pytest.raises(ValueError, match="it fails"), session.sharing_the_cores():
+                raise ValueError("it fails")
+            assert session.cores_for_each() == 3
+    assert session.cores_for_each() == 5

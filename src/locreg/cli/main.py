@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -54,6 +55,9 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Entry point of the ``locreg`` command. Exit status: 0 done, 1 something failed, 2 usage."""
     _keep_freed_memory()
+    # Numpy is not loaded yet. The threads of its matrix products wait for work in a loop, on cores
+    # that the tiles of images need, and little is multiplied here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):  # file names may be invalid UTF-8
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from locreg.at_the_same_time import each_in_order
@@ -50,6 +51,35 @@ def usable_cores() -> int:
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, max(int(limit), 1)) if limit.isdigit() else cores
+
+
+class _Sharing:
+    """How many images are restored at this moment."""
+
+    def __init__(self) -> None:
+        self.number, self._changing = 0, Lock()
+
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[None]:
+        with self._changing:
+            self.number += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self.number -= 1
+
+
+_SHARING = _Sharing()
+sharing_the_cores = _SHARING.one_more  # while one image is restored, of several at the same time
+
+
+def cores_for_each() -> int:
+    """How many cores an image has for itself, if others are restored at the same time.
+
+    Two images with a core each take less time than one after the other on two cores.
+    """
+    return -(-usable_cores() // max(_SHARING.number, 1))
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locreg.engine.session import run_all, session, usable_cores
+from locreg.engine.session import cores_for_each, run_all, session
 from locreg.regularizer.mirror import mirror_indices
 from locreg.regularizer.onnx_graph import gradient_model, scores_model
 from locreg.regularizer.stored_critic import StoredCritic
@@ -32,13 +32,13 @@ class OnnxGradient:
 
     Args:
         critics: r; the sums of several, such as those of several scales, are added.
-        workers: how many tiles are computed at the same time; by default one on each core.
+        workers: how many tiles are computed at the same time; by default `cores_for_each`.
     """
 
     def __init__(self, *critics: StoredCritic, workers: int | None = None) -> None:
         self._critics = critics
         self._models = [gradient_model(critic) for critic in critics]
-        self._workers = workers or usable_cores()
+        self._workers = workers
 
     def value_and_gradient(
         self, x: Array, level: float | None = None, tile: int = TILE
@@ -64,7 +64,7 @@ class OnnxGradient:
                         yield of_model, {"window": pixels, "weights": window.weights, **given}
 
         # The tiles of all critics follow each other, so that no core waits at the end of one.
-        for tile_value, tile_gradient in run_all(calls(), self._workers):
+        for tile_value, tile_gradient in run_all(calls(), self._workers or cores_for_each()):
             number, window = places.popleft()
             value[number] += tile_value[0]
             window.add(gradient[number], tile_gradient[0])
@@ -80,7 +80,7 @@ def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
     of_model = session(scores_model(critic), windows[0].sizes)
     calls = ((of_model, {"window": of.pixels(x)[None]}) for of in windows)
     scores = np.empty((windows[-1].rows.tile.stop, windows[-1].columns.tile.stop), np.float32)
-    for of, (result,) in zip(windows, run_all(calls, usable_cores()), strict=True):
+    for of, (result,) in zip(windows, run_all(calls, cores_for_each()), strict=True):
         scores[of.rows.tile, of.columns.tile] = result[0, 0]
     height, width = _map_size(critic, x)
     return scores[:height, :width]

@@ -13,6 +13,7 @@ from threading import Lock
 
 from locreg.arguments import uses_gpu
 from locreg.at_the_same_time import each_in_order
+from locreg.engine.session import sharing_the_cores
 from locreg.errors import LocregError, UsageError, out_of_memory_is
 from locreg.images.tiff_stack import is_stack
 from locreg.restoration.file_tasks import FileTask
@@ -117,7 +118,7 @@ def _restore_all(
     def restored(job: Job) -> RestoredFile:
         way = "choose another --device" if workers == 1 else "choose fewer --workers"
         too_large = f"{job.source} does not fit into the memory: {way}, or cut it into parts."
-        with out_of_memory_is(too_large):
+        with out_of_memory_is(too_large), sharing_the_cores():
             restore = restore_stack_file if is_stack(job.source) else restore_image_file
             file = restore(job, task, options, events, weights)
         if finished is not None:
