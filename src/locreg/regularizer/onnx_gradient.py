@@ -23,7 +23,7 @@ from locreg.regularizer.onnx_graph import gradient_model, scores_model
 from locreg.regularizer.stored_critic import StoredCritic
 from locreg.regularizer.tiles import equal_spans, score_size, window
 
-TILE = 96  # side of a tile in scores: 128 is as fast, and takes half as much memory again
+TILE = 128  # side of a tile in scores: 96 takes 4% longer, and 60% of the memory
 Array = NDArray[np.float32]
 
 
