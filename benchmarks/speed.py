@@ -279,15 +279,14 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    ordered = sorted(rows, key=lambda row: float(row["seconds"]))
-    for number, row in enumerate(ordered):
-        x, y = float(row["seconds"]), float(row["psnr"])
-        own = row["what"].startswith("locreg")
-        axes.plot(x, y, "o", color="tab:blue" if own else "tab:orange")
-        place = (0, 8 if number % 2 else -16)  # neighbours would cover each other
-        axes.annotate(
-            row["what"], (x, y), place, textcoords="offset points", fontsize=9, ha="center"
-        )
+    points = {row["what"]: (float(row["seconds"]), float(row["psnr"])) for row in rows}
+    for name, (x, y) in points.items():
+        axes.plot(x, y, "o", color="tab:blue" if name.startswith("locreg") else "tab:orange")
+        others = [point for other, point in points.items() if other != name]
+        # Of two neighbours, one name is above and one below, or they would cover each other.
+        nearest = min(others, key=lambda point: abs(math.log(point[0] / x)), default=(x, y))
+        place = (0, 8 if y > nearest[1] else -16)
+        axes.annotate(name, (x, y), place, textcoords="offset points", fontsize=9, ha="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())

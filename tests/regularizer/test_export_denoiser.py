@@ -47,6 +47,36 @@ def test_the_file_denoises_images_of_any_size_as_locreg_does(exported, name, siz
     np.testing.assert_allclose(run(exported[name], image, 0.1), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_file_denoises_alike_on_several_threads(tmp_path):
+    """Threads that added to the same mirrored pixel lost something in one of four runs."""
+    export_denoiser("denoise-rgb", tmp_path / "file.onnx")
+    image = np.random.default_rng(0).random((1, 3, 321, 481), dtype=np.float32)
+    results = []
+    for threads, runs in ((1, 1), (2, 20)):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(tmp_path / "file.onnx", options)
+        results += [run(session, image, 0.1) for _ in range(runs)]
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=0, atol=1e-5)
+
+
+def test_an_energy_of_single_pixels_is_exported(tmp_path):
+    layers = (
+        Layer(channels=3, kernel=1, activation="silu"),
+        Layer(channels=1, kernel=1, activation="identity", bias=False),
+    )
+    critic = PatchCritic(layers, in_channels=1, noise_conditioned=True)
+    save_weights(Weights(critic=critic), tmp_path / "pixels.safetensors")
+    export_denoiser(tmp_path / "pixels.safetensors", tmp_path / "pixels.onnx", 1)
+    image = np.random.default_rng(0).random((1, 1, 20, 27), dtype=np.float32)
+    energy = load_energy(tmp_path / "pixels.safetensors")
+    expected = denoise(image, energy, RestoreOptions(sigma=0.1, noise="white", steps=1)).image
+    found = run(onnxruntime.InferenceSession(tmp_path / "pixels.onnx"), image, 0.1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_the_file_says_what_it_is(exported):
     metadata = exported["denoise-rgb"].get_modelmeta().custom_metadata_map
     assert metadata["channels"] == "3"

@@ -197,7 +197,8 @@ def _windows(x: Array) -> Iterator[Array]:
     The border of an image smaller than the network's field is repeated.
     """
     missing = [max(FIELD - n, 0) for n in x.shape[1:]]
-    x = np.pad(x, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+    if any(missing):  # padding copies, and images may be large
+        x = np.pad(x, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
     height, width = x.shape[1:]
     if height * width > _MOST_PIXELS:
         apart = _WINDOW * math.sqrt(height * width / _MOST_PIXELS)

@@ -91,11 +91,12 @@ class _Line:
         field, stride = critic.receptive_field, critic.stride
         before = -(-(field - 1) // stride)
         self.stride, self.before, self.front = stride, before, before * stride
+        self.field, self.mirrored = field, (field - 1) // 2
         self.scores = TILE // stride + before
         self.window = (self.scores - 1) * stride + field
         self.size = add("Shape", x, start=axis, end=axis + 1)
         self.length = add("Add", self.size, number(field - 1))
-        self.sources = self._sources(field)
+        self.sources = self._sources()
         # Whole tiles: the last one may reach beyond the mirrored line.
         self.tiles = add("Div", add("Add", self.length, number(TILE - 1)), number(TILE))
         covered = add("Mul", self.tiles, number(TILE))
@@ -110,10 +111,10 @@ class _Line:
         zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
         return graph.add("Range", zero, graph.add("Squeeze", stop), one)
 
-    def _sources(self, field: int) -> str:
+    def _sources(self) -> str:
         """`mirror_indices` of the line."""
         add, number = self.graph.add, self._number
-        positions = add("Sub", self._range(self.graph, self.length), number((field - 1) // 2))
+        positions = add("Sub", self._range(self.graph, self.length), number(self.mirrored))
         twice = add("Mul", self.size, number(2))
         positions = add("Mod", positions, twice)
         return add("Min", positions, add("Sub", add("Sub", twice, number(1)), positions))
@@ -128,17 +129,37 @@ class _Line:
         return body.add("Cast", inside, to=TensorProto.FLOAT)
 
     def folded(self, z: str) -> str:
-        """The adjoint of mirroring: every pixel of z, of the whole tiles, added to its source."""
+        """The adjoint of mirroring: every pixel of z, of the whole tiles, added to its source.
+
+        The mirrored pixels go through a matrix of 0 and 1. ``ScatterND`` would add them, too, but
+        ONNX Runtime loses some when two threads add to the same pixel.
+        """
         add, graph = self.graph.add, self.graph
-        order = [self.axis, *(axis for axis in range(4) if axis != self.axis)]
-        cut = add("Slice", z, self._number(0), self.length, self._number(self.axis))
-        lines = add("Transpose", cut, perm=order)
-        rest = add("Shape", lines, start=1, end=4)
-        empty = add("ConstantOfShape", add("Concat", self.size, rest, axis=0))
-        rows = add("Unsqueeze", self.sources, graph.constant([1], np.int64))
-        total = add("ScatterND", empty, rows, lines, reduction="add")
-        back = [order.index(axis) for axis in range(4)]
-        return add("Transpose", total, perm=back)
+        start = self._number(self.mirrored)
+        stop = add("Add", start, self.size)
+        pixels = self._part(z, start, stop, self.axis)
+        if self.field == 1:
+            return pixels
+        beside = self._beside(z, start, stop, self.axis)
+        sources = self._beside(self.sources, start, stop, 0)
+        targets = self._range(graph, self.size)
+        in_rows, in_columns = graph.constant([1], np.int64), graph.constant([0], np.int64)
+        if self.axis == _COLUMNS:
+            in_rows, in_columns = in_columns, in_rows
+        goes_to = add(
+            "Equal", add("Unsqueeze", targets, in_rows), add("Unsqueeze", sources, in_columns)
+        )
+        matrix = add("Cast", goes_to, to=TensorProto.FLOAT)
+        factors = (matrix, beside) if self.axis == _ROWS else (beside, matrix)
+        return add("Add", pixels, add("MatMul", *factors))
+
+    def _part(self, z: str, start: str, stop: str, axis: int) -> str:
+        return self.graph.add("Slice", z, start, stop, self._number(axis))
+
+    def _beside(self, z: str, start: str, stop: str, axis: int) -> str:
+        """What lies before a start and from a stop to the end of the mirrored line."""
+        before = self._part(z, self._number(0), start, axis)
+        return self.graph.add("Concat", before, self._part(z, stop, self.length, axis), axis=axis)
 
 
 def _tiles(
