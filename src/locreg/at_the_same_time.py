@@ -13,12 +13,22 @@ Result = TypeVar("Result")
 
 
 def each_in_order(
-    do: Callable[[Thing], Result], things: Iterable[Thing], workers: int
+    do: Callable[[Thing], Result],
+    things: Iterable[Thing],
+    workers: int,
+    most: Callable[[], int] | None = None,
 ) -> Generator[Callable[[], Result], None, None]:
     """For each thing, a function that returns what became of it, or raises its error.
 
     With one worker, this function does it. With more, they work ahead, and no new thing is begun
     after the iteration has ended early. Things are taken as they are needed.
+
+    Args:
+        do: what is done to a thing.
+        things: the things.
+        workers: how many things are done at the same time.
+        most: how many things may be begun and not handed over, asked before each one; by default
+            one more than there are workers, so that none waits.
     """
     if workers == 1:
         yield from (partial(do, thing) for thing in things)
@@ -27,9 +37,9 @@ def each_in_order(
     pool = ThreadPoolExecutor(workers)
     try:
         for thing in things:
-            begun.append(pool.submit(do, thing))
-            if len(begun) > workers:
+            while len(begun) >= (workers + 1 if most is None else most()):
                 yield begun.popleft().result
+            begun.append(pool.submit(do, thing))
         while begun:
             yield begun.popleft().result
     finally:

@@ -70,6 +70,21 @@ def test_help_shows_in_a_fresh_process_without_torch():
         assert command in done.stdout
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("3", "3")])
+def test_numpy_multiplies_in_one_thread_unless_the_user_wants_more(given, expected):
+    code = (
+        "import os, sys; sys.argv = ['locreg', '--version']\n"
+        "from locreg.cli.main import main\n"
+        "assert 'numpy' not in sys.modules\n"
+        "try: main()\n"
+        "finally: print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    others = {name: v for name, v in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    environment = others | ({} if given is None else {"OPENBLAS_NUM_THREADS": given})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.stdout.decode().split()[-1] == expected
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_no_text_are_restored(noisy, weight_file, tmp_path):

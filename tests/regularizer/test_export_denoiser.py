@@ -110,14 +110,12 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         export_denoiser("denoise-rgb", tmp_path / "new.onnx", 0)
     with pytest.raises(LocregError, match="does not exist"):
         export_denoiser("denoise-rgb", tmp_path / "none" / "new.onnx")
-    layers = (
-        Layer(channels=4, stride=3, activation="silu"),
-        Layer(channels=1, activation="identity"),
-    )
-    strided = PatchCritic(layers, in_channels=1, noise_conditioned=True)
-    save_weights(Weights(critic=strided), tmp_path / "strided.safetensors")
-    with pytest.raises(LocregError, match="strides that do not divide 128"):
-        export_denoiser(tmp_path / "strided.safetensors", tmp_path / "new.onnx")
+    for first in (Layer(channels=4, stride=3), Layer(channels=4, kernel=2, stride=4)):
+        layers = (first, Layer(channels=1, kernel=1, activation="identity"))
+        strided = PatchCritic(layers, in_channels=1, noise_conditioned=True)
+        save_weights(Weights(critic=strided), tmp_path / "strided.safetensors")
+        with pytest.raises(LocregError, match="strides that do not divide 128, or that leave"):
+            export_denoiser(tmp_path / "strided.safetensors", tmp_path / "new.onnx")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["old.onnx", "strided.safetensors"]
 

@@ -115,6 +115,16 @@ def test_tiles_and_workers_change_nothing(tile, workers):
     np.testing.assert_allclose(tiled[1], whole[1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_gradients_of_several_critics_are_added(workers):
+    critics = [coarsened(c, k) for k, c in enumerate(read_weights("denoise-rgb").scales)]
+    x = random_image(2, 3, 20, 33).float().numpy()
+    value, gradient = OnnxGradient(*critics, workers=workers).value_and_gradient(x, 0.1, 7)
+    alone = [OnnxGradient(critic).value_and_gradient(x, 0.1) for critic in critics]
+    np.testing.assert_allclose(value, sum(v for v, _ in alone), rtol=1e-5)
+    np.testing.assert_allclose(gradient, sum(g for _, g in alone), rtol=0, atol=1e-5)
+
+
 def test_a_critic_and_its_file_describe_the_same():
     critic = PatchCritic(in_channels=1, generator=torch.Generator().manual_seed(3))
     x = random_image(1, 1, 30, 30).float()

@@ -1,6 +1,8 @@
 """Several things at the same time, in their order."""
 
+import contextlib
 import threading
+import time
 
 import pytest
 
@@ -63,16 +65,58 @@ def test_the_next_is_done_while_the_caller_works_and_no_other():
     assert list(one_ahead(do, range(0))) == []
 
 
+class Calls:
+    """Stands for a session: it counts how many calls run at a moment."""
+
+    def __init__(self, fails_at=None):
+        self.now, self.most, self.begun = 0, 0, 0
+        self.fails_at, self.changing = fails_at, threading.Lock()
+
+    def run(self, _, arrays):
+        with self.changing:
+            self.now, self.begun = self.now + 1, self.begun + 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.01)
+        with self.changing:
+            self.now -= 1
+        if arrays["number"] == self.fails_at:
+            raise MemoryError
+        return [arrays["number"]]
+
+
+def run_twenty(calls):
+    return [number for (number,) in session.run_all((calls, {"number": n}) for n in range(20))]
+
+
 def test_images_that_are_restored_at_the_same_time_share_the_cores(monkeypatch):
-    monkeypatch.setattr(session, "usable_cores", lambda: 5)
-    assert session.cores_for_each() == 5
-    with session.sharing_the_cores():
-        assert session.cores_for_each() == 5
-        with session.sharing_the_cores():
-            assert session.cores_for_each() == 3
-            with session.sharing_the_cores():
-                assert session.cores_for_each() == 2
-            with pytest.raises(ValueError, match="it fails"), session.sharing_the_cores():
-                raise ValueError("it fails")
-            assert session.cores_for_each() == 3
-    assert session.cores_for_each() == 5
+    monkeypatch.setattr(session, "usable_cores", lambda: 4)
+    for others, most in ((0, 4), (1, 2), (3, 1), (9, 1)):
+        calls = Calls()
+        with contextlib.ExitStack() as stack:
+            for _ in range(others + 1):
+                stack.enter_context(session.sharing_the_cores())
+            assert run_twenty(calls) == list(range(20))
+        assert calls.most <= most
+        assert (calls.most > 1) == (most > 1)
+
+
+def test_an_image_gets_the_cores_of_one_that_is_done(monkeypatch):
+    monkeypatch.setattr(session, "usable_cores", lambda: 2)
+    calls = Calls()
+    with session.sharing_the_cores(), contextlib.ExitStack() as other:
+        other.enter_context(session.sharing_the_cores())
+        inputs = ((calls, {"number": n}) for n in range(20))
+        for (number,) in session.run_all(inputs):
+            assert number > 5 or calls.most == 1
+            if number == 5:
+                other.close()
+    assert calls.most == 2
+
+
+def test_the_error_of_a_call_is_raised_and_no_further_one_begins(monkeypatch):
+    monkeypatch.setattr(session, "usable_cores", lambda: 2)
+    calls, threads = Calls(fails_at=3), threading.active_count()
+    with pytest.raises(MemoryError):
+        run_twenty(calls)
+    assert calls.begun < 10
+    assert threading.active_count() == threads

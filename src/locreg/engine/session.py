@@ -71,15 +71,17 @@ class _Sharing:
 
 
 _SHARING = _Sharing()
-sharing_the_cores = _SHARING.one_more  # while one image is restored, of several at the same time
+sharing_the_cores = _SHARING.one_more  # use it around the restoration of each image
 
 
-def cores_for_each() -> int:
-    """How many cores an image has for itself, if others are restored at the same time.
+def _most_calls() -> int:
+    """How many calls an image may have begun: fewer, if others are restored at the same time.
 
     Two images with a core each take less time than one after the other on two cores.
     """
-    return -(-usable_cores() // max(_SHARING.number, 1))
+    if _SHARING.number > 1:
+        return -(-usable_cores() // _SHARING.number)
+    return usable_cores() + 1  # one waits, so that no core does
 
 
 @lru_cache(maxsize=32)
@@ -118,13 +120,20 @@ def run(of_model: Any, arrays: Mapping[str, Any]) -> list[Any]:
     return outputs
 
 
-def run_all(calls: Iterable[tuple[Any, Mapping[str, Any]]], workers: int) -> Iterator[list[Any]]:
+def run_all(
+    calls: Iterable[tuple[Any, Mapping[str, Any]]], workers: int | None = None
+) -> Iterator[list[Any]]:
     """The outputs of sessions, in the order of the calls, some at the same time.
 
     Args:
         calls: sessions and their arrays by name; taken as they are needed, so that few are held at
             a time.
-        workers: how many calls run at the same time.
+        workers: how many calls run at the same time; by default one on each core, or on each of
+            this image's share of the cores while others are restored (`sharing_the_cores`).
     """
-    for outcome in each_in_order(lambda call: run(*call), calls, workers):
-        yield outcome()
+    most = _most_calls if workers is None else None
+    with contextlib.closing(
+        each_in_order(lambda call: run(*call), calls, workers or usable_cores(), most)
+    ) as outcomes:
+        for outcome in outcomes:
+            yield outcome()

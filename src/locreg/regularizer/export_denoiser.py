@@ -49,9 +49,10 @@ def export_denoiser(name_or_path: str | Path, output: Path, steps: int | None = 
     if steps is None:  # a learned level was found with one step
         steps = 1 if energy.learned_level is not None else energy.trained_steps
     parts = [coarsened(critic, k) for k, critic in enumerate(weights.scales)]
-    if any(TILE % part.stride for part in parts):
+    if any(TILE % part.stride or part.stride > part.receptive_field for part in parts):
         raise LocregError(
-            f"{name_or_path} has strides that do not divide {TILE}: it cannot be exported."
+            f"{name_or_path} has strides that do not divide {TILE}, or that leave pixels out: it "
+            "cannot be exported."
         )
     levels = energy.learned_level if energy.noise_range is None else energy.noise_range
     model = denoiser_model(

@@ -28,7 +28,8 @@ def denoiser_model(
 
         z = x - eta (x - y),   x = z - eta level grad R(z; eta level),   eta = 1, 1/2, 1/4, ...
 
-    Inputs: ``image`` y (1, C, H, W) in [0, 1] and ``level``, the standard deviation of its noise.
+    Inputs: ``image`` y (1, C, H, W) in [0, 1], all finite, and ``level``, the standard deviation of
+    its noise.
     Output: ``denoised`` x (1, C, H, W), not clipped.
 
     Args:

@@ -1,9 +1,9 @@
 """Value and gradient of the sum of r over all patches of an image, by ONNX Runtime.
 
-It computes what `tiled_gradient` does, on arrays and without PyTorch. Each tile is a call of one
-session that runs in a single thread; tiles run beside each other, one on each core, so that no core
-waits for another within a layer. All tiles of a critic have the same size. If they do not fit, the
-last ones reach beyond the image, and their scores out there do not count.
+It computes what `tiled_gradient` does, on arrays and without PyTorch. Each tile is a call of a
+session, which runs in a single thread; tiles run beside each other, one on each core, so that no
+core waits for another within a layer. All tiles of a critic have the same size. If they do not
+fit, the last ones reach beyond the image, and their scores out there do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locreg.engine.session import cores_for_each, run_all, session
+from locreg.engine.session import run_all, session
 from locreg.regularizer.mirror import mirror_indices
 from locreg.regularizer.onnx_graph import gradient_model, scores_model
 from locreg.regularizer.stored_critic import StoredCritic
@@ -32,7 +32,7 @@ class OnnxGradient:
 
     Args:
         critics: r; the sums of several, such as those of several scales, are added.
-        workers: how many tiles are computed at the same time; by default `cores_for_each`.
+        workers: how many tiles are computed at the same time; by default as `run_all` says.
     """
 
     def __init__(self, *critics: StoredCritic, workers: int | None = None) -> None:
@@ -64,7 +64,7 @@ class OnnxGradient:
                         yield of_model, {"window": pixels, "weights": window.weights, **given}
 
         # The tiles of all critics follow each other, so that no core waits at the end of one.
-        for tile_value, tile_gradient in run_all(calls(), self._workers or cores_for_each()):
+        for tile_value, tile_gradient in run_all(calls(), self._workers):
             number, window = places.popleft()
             value[number] += tile_value[0]
             window.add(gradient[number], tile_gradient[0])
@@ -80,7 +80,7 @@ def score_map(critic: StoredCritic, x: Array, tile: int = TILE) -> Array:
     of_model = session(scores_model(critic), windows[0].sizes)
     calls = ((of_model, {"window": of.pixels(x)[None]}) for of in windows)
     scores = np.empty((windows[-1].rows.tile.stop, windows[-1].columns.tile.stop), np.float32)
-    for of, (result,) in zip(windows, run_all(calls, cores_for_each()), strict=True):
+    for of, (result,) in zip(windows, run_all(calls), strict=True):
         scores[of.rows.tile, of.columns.tile] = result[0, 0]
     height, width = _map_size(critic, x)
     return scores[:height, :width]
@@ -93,8 +93,8 @@ class _Line:
     Attributes:
         tile: in the score map.
         inner: 1 for each row of the tile, and 0 beyond the map.
-        runs: the pixels, as rows of the window and the same of the image, piece by piece: at a
-            border, the image is mirrored.
+        runs: pairs of slices: rows of the window, and the rows of the image that they show. At
+            borders, where the image is mirrored, there are several.
         pixels: how many there are.
     """
 
