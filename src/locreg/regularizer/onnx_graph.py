@@ -29,8 +29,9 @@ def gradient_model(critic: StoredCritic) -> bytes:
     """
     graph = Graph()
     level = "level" if critic.noise_conditioned else None
-    value, _ = add_gradient(graph, critic, "window", level, "weights", name="gradient")
+    value, gradient = add_gradient(graph, critic, "window", level, "weights")
     graph.add("Identity", value, name="value")
+    graph.add("Identity", gradient, name="gradient")
     image = (1, critic.in_channels, "height", "width")
     inputs = [tensor("window", *image), tensor("weights", "rows", "columns")]
     inputs += [tensor("level")] if level else []
@@ -55,14 +56,8 @@ def add_gradient(
     window: str,
     level: str | None,
     weights: str,
-    *,
-    name: str | None = None,
 ) -> tuple[str, str]:
-    """Add the sum of the scores of a window, weighted by ``weights`` (H', W'), to a graph.
-
-    Returns:
-        The sum and its gradient, which is called ``name``.
-    """
+    """Add the sum of the scores of a window, weighted by ``weights`` (H', W'), and its gradient."""
     z, slopes = _input_of_layers(graph, critic, window, level), list[_TimesSlope]()
     for index, layer in enumerate(critic.layers):
         z, times_slope = _activate(graph, layer, _convolve(graph, critic, index, z))
@@ -72,12 +67,9 @@ def add_gradient(
     value = graph.add("ReduceSum", score, axes, keepdims=0)
     signal = graph.add("Unsqueeze", weights, graph.constant([0, 1], np.int64))
     for index in reversed(range(len(critic.layers))):
-        signal = slopes[index](signal)
-        last = index == 0 and critic.halvings == 0
-        signal = _convolve_adjoint(graph, critic, index, signal, name if last else None)
-    for left in reversed(range(critic.halvings)):
-        last = left == 0
-        signal = _halve(graph, critic.in_channels, "ConvTranspose", signal, name if last else None)
+        signal = _convolve_adjoint(graph, critic, index, slopes[index](signal))
+    for _ in range(critic.halvings):
+        signal = _halve(graph, critic.in_channels, "ConvTranspose", signal)
     return value, signal
 
 
@@ -98,12 +90,10 @@ def _input_of_layers(graph: Graph, critic: StoredCritic, window: str, level: str
     return graph.add("Concat", z, graph.add("Expand", level, size), axis=1)
 
 
-def _halve(
-    graph: Graph, channels: int, operation: str, values: str, name: str | None = None
-) -> str:
+def _halve(graph: Graph, channels: int, operation: str, values: str) -> str:
     """Add A, which halves the resolution, as a ``Conv``, or its adjoint as a ``ConvTranspose``."""
     kernel = graph.constant(np.broadcast_to(np.outer(HALVING, HALVING), (channels, 1, 4, 4)))
-    return graph.add(operation, values, kernel, name=name, strides=[2, 2], group=channels)
+    return graph.add(operation, values, kernel, strides=[2, 2], group=channels)
 
 
 def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str) -> str:
@@ -114,17 +104,15 @@ def _convolve(graph: Graph, critic: StoredCritic, index: int, z: str) -> str:
     return graph.add("Conv", *inputs, strides=[layer.stride] * 2)
 
 
-def _convolve_adjoint(
-    graph: Graph, critic: StoredCritic, index: int, signal: str, name: str | None
-) -> str:
+def _convolve_adjoint(graph: Graph, critic: StoredCritic, index: int, signal: str) -> str:
     layer, weight = critic.layers[index], critic.weights[index]
     if index == 0:  # without the channel of the noise level
         weight = weight[:, : critic.in_channels]
     if layer.stride > 1:
         kernel, steps = graph.constant(weight), [layer.stride] * 2
-        return graph.add("ConvTranspose", signal, kernel, name=name, strides=steps)
+        return graph.add("ConvTranspose", signal, kernel, strides=steps)
     flipped = graph.constant(weight.swapaxes(0, 1)[:, :, ::-1, ::-1])
-    return graph.add("Conv", signal, flipped, name=name, pads=[layer.kernel - 1] * 4)
+    return graph.add("Conv", signal, flipped, pads=[layer.kernel - 1] * 4)
 
 
 def _activate(graph: Graph, layer: Layer, t: str) -> tuple[str, _TimesSlope]:

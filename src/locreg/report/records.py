@@ -52,14 +52,13 @@ def restoration_record(file: RestoredFile, options: FileOptions) -> dict[str, An
 
 def _removed(restoration: Restoration) -> float:
     """The root mean square of what was removed, where something was observed."""
-    fitted = restoration.image if restoration.fitted is None else restoration.fitted
-    y, x = restoration.observation.reshape(-1), fitted.reshape(-1)
+    y, explained = restoration.observation.reshape(-1), restoration.explained.reshape(-1)
     observed = None if restoration.observed is None else restoration.observed.reshape(-1)
     squares, count = 0.0, 0
     # Part by part, since images may be large.
     for first in range(0, y.size, _VALUES):
         part = slice(first, first + _VALUES)
-        residual = y[part] - x[part]
+        residual = y[part] - explained[part]
         if observed is not None:
             residual = residual[observed[part]]
         squares += float(np.square(residual).sum(dtype=float))

@@ -45,12 +45,17 @@ class Restoration:
     parts: tuple[Restoration, ...] = ()
 
     @property
+    def explained(self) -> Any:
+        """Ax, which is x without an operator: what the result says of the observation."""
+        return self.image if self.fitted is None else self.fitted
+
+    @property
     def residual(self) -> Any:
         """y - Ax, in the shape of the observation; NaN where nothing was observed.
 
         It is computed each time, since images may be large: do not change ``image`` or y before.
         """
-        residual = self.observation - (self.image if self.fitted is None else self.fitted)
+        residual = self.observation - self.explained
         if self.observed is None:
             return residual
         if isinstance(residual, np.ndarray):
